@@ -1,0 +1,134 @@
+//! What can go wrong with a call, in words a model can act on.
+//!
+//! One type from the executor to the client: the executor writes it as JSON into its reply, the gateway makes it for what happens on
+//! its own side, and one place turns it into a tool result. Nothing here knows a transport.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Postgres refused or failed the statement: `sqlstate` and `message` are its own.
+    Sql,
+    /// No tool of that name for this caller.
+    UnknownTool,
+    /// The caller may not do this.
+    Denied,
+    /// The arguments are not what the tool takes.
+    BadInput,
+    /// The call ran longer than its limit.
+    Timeout,
+    /// The client cancelled the call, or hung up.
+    Cancelled,
+    /// The process that ran the call was ended from outside.
+    Terminated,
+    /// A write where only reading is allowed.
+    ReadOnly,
+    /// An answer or a request beyond its cap.
+    TooLarge,
+    /// Nothing free to run the call in time; try again.
+    Busy,
+    /// The database or the extension is not there, or does not take calls now.
+    Unavailable,
+    /// A fault of ours; the server log has the cause.
+    Internal,
+}
+
+/// An error as the client sees it, inside `{"error": ...}` of the structured result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallError {
+    pub kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqlstate: Option<String>,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Position in characters, from 1, in the statement's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Which statement of the text failed, from 1, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<i32>,
+}
+
+impl CallError {
+    pub fn new(kind: Kind, message: impl Into<String>) -> CallError {
+        CallError {
+            kind,
+            sqlstate: None,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+            constraint: None,
+            schema: None,
+            table: None,
+            column: None,
+            statement: None,
+        }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> CallError {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> CallError {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn sqlstate(mut self, sqlstate: impl Into<String>) -> CallError {
+        self.sqlstate = Some(sqlstate.into());
+        self
+    }
+
+    /// `{"error":{...}}`, one line.
+    pub fn to_payload(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Wrapper<'a> {
+            error: &'a CallError,
+        }
+        serde_json::to_vec(&Wrapper { error: self })
+            .unwrap_or_else(|_| br#"{"error":{"kind":"internal","message":"error could not be written"}}"#.to_vec())
+    }
+
+    /// The text block: what psql would print, for clients that show the model only text.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("ERROR: {}", self.message);
+        if let Some(sqlstate) = &self.sqlstate {
+            text.push_str(&format!(" (SQLSTATE {sqlstate})"));
+        }
+        if let Some(statement) = self.statement {
+            text.push_str(&format!("\nSTATEMENT: number {statement} of the query"));
+        }
+        if let Some(position) = self.position {
+            text.push_str(&format!("\nPOSITION: character {position}"));
+        }
+        for (label, value) in [("DETAIL", &self.detail), ("HINT", &self.hint), ("CONSTRAINT", &self.constraint)] {
+            if let Some(value) = value {
+                text.push_str(&format!("\n{label}: {value}"));
+            }
+        }
+        text
+    }
+}
+
+/// The error in a payload that an executor wrote.
+pub fn from_payload(payload: &[u8]) -> Option<CallError> {
+    #[derive(Deserialize)]
+    struct Wrapper {
+        error: CallError,
+    }
+    serde_json::from_slice::<Wrapper>(payload).ok().map(|w| w.error)
+}

@@ -1,0 +1,167 @@
+//! The plain data that crosses the border between the gateway's threads, its Postgres main thread and the other processes.
+//!
+//! The ground floor of this crate: no I/O, no runtime, no policy. Both ends of every socket are built from the same source, so the
+//! shapes need no version of their own; a process of an older build is replaced, never spoken to.
+
+use serde::{Deserialize, Serialize};
+
+/// What an executor or a keeper is asked to do. The tool's arguments follow the header as raw JSON bytes and are not part of it, so
+/// that the gateway never parses what only the executor needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// Number of the call, unique within the gateway's life.
+    pub id: u64,
+    pub kind: JobKind,
+    /// Name of the tool; empty unless `kind` is `Call`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tool: String,
+    /// The token or the URL forbids writing, whatever the role may.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Shown as `application_name`: the MCP client's name and version.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub client: String,
+    /// OID of the role to run as; 0 for a direct executor, which already is that role.
+    #[serde(default)]
+    pub role: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// `tools/call`.
+    Call,
+    /// `tools/list`.
+    List,
+    /// A question to the keeper: `mcp._keeper(jsonb)`.
+    Keeper,
+}
+
+/// The header of an answer; the payload follows it as raw bytes: one line of JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reply {
+    pub id: u64,
+    pub outcome: Outcome,
+    /// The payload carries values out of tables, to be marked as data for the model.
+    #[serde(default)]
+    pub untrusted: bool,
+    /// The process ends by itself after this reply.
+    #[serde(default)]
+    pub leaving: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The payload is the result.
+    Ok,
+    /// The payload is `{"error":{...}}`: a [`CallError`](crate::error::CallError).
+    Error,
+    /// Nothing ran: roles, tokens or the peer map changed. Authenticate again, then send the job again.
+    Stale,
+    /// Nothing ran: the process must be replaced (its role's settings changed). Send the job to a new one.
+    Retire,
+}
+
+/// How a process stands for its role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Connected as the role itself: a LOGIN role that stands for one principal.
+    Direct,
+    /// Connected as the bridge role; becomes the target inside each transaction. For roles that cannot log in.
+    Bridge,
+    /// Connected as the bootstrap superuser; runs `mcp._keeper` and nothing else.
+    Keeper,
+}
+
+impl Form {
+    /// The letter that stands for the form in `bgw_extra`.
+    pub fn letter(self) -> char {
+        match self {
+            Form::Direct => 'd',
+            Form::Bridge => 'b',
+            Form::Keeper => 'k',
+        }
+    }
+
+    pub fn from_letter(letter: &str) -> Option<Form> {
+        match letter {
+            "d" => Some(Form::Direct),
+            "b" => Some(Form::Bridge),
+            "k" => Some(Form::Keeper),
+            _ => None,
+        }
+    }
+}
+
+/// What a new process is told at its start, as text in `bgw_extra` (at most 127 bytes):
+/// `<database oid> <role oid> <form> <secret>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    pub database: u32,
+    /// 0 for a keeper.
+    pub role: u32,
+    pub form: Form,
+    /// 32 hexadecimal digits, good for one hello.
+    pub secret: String,
+}
+
+impl Ticket {
+    pub fn to_extra(&self) -> String {
+        format!("{} {} {} {}", self.database, self.role, self.form.letter(), self.secret)
+    }
+
+    pub fn from_extra(text: &str) -> Option<Ticket> {
+        let mut words = text.split(' ');
+        let ticket = Ticket {
+            database: words.next()?.parse().ok()?,
+            role: words.next()?.parse().ok()?,
+            form: Form::from_letter(words.next()?)?,
+            secret: words.next().filter(|s| s.len() == 32)?.to_string(),
+        };
+        words.next().is_none().then_some(ticket)
+    }
+}
+
+/// First frame of a child process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hello {
+    pub secret: String,
+}
+
+/// First and only frame of an SQL function that speaks to the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AdminCommand {
+    /// `status`, `drain`, `off` or `on`.
+    pub command: String,
+    #[serde(default)]
+    pub database: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticket_survives_bgw_extra() {
+        let ticket = Ticket { database: u32::MAX, role: u32::MAX, form: Form::Bridge, secret: "a".repeat(32) };
+        let extra = ticket.to_extra();
+        assert!(extra.len() < 128, "bgw_extra would lose its terminator");
+        assert_eq!(Ticket::from_extra(&extra), Some(ticket));
+    }
+
+    #[test]
+    fn torn_ticket_is_refused() {
+        for text in [
+            "",
+            "5",
+            "5 10",
+            "5 10 d",
+            "5 10 d short",
+            "x 10 d aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "5 10 z aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert_eq!(Ticket::from_extra(text), None, "{text:?}");
+        }
+    }
+}
