@@ -4,7 +4,7 @@
 #   make demo, make demo-stop     try it: a throw-away server with sample data, a conversation, client configurations
 #   make check, make test         what a change must pass; make test PG=18 for another major version of PostgreSQL
 #   make bench                    latency and throughput beside pgbench, in one table
-#   make setup                    install what this machine lacks (the targets above call it themselves, but for install)
+#   make setup                    install what this machine lacks (demo, check, test and bench do so themselves)
 #   make package                  the installed files as an archive
 #
 # PG=15..18 chooses the major version of PostgreSQL, PG_CONFIG=/path a particular one.
@@ -15,6 +15,7 @@ SHELL := /bin/bash
 
 # A given PG_CONFIG tells its own version. Otherwise the version finds a pg_config, late, for setup may be what brings it.
 ifdef PG_CONFIG
+GIVEN := $(PG_CONFIG)
 PG := $(shell $(PG_CONFIG) --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 else
 PG ?= 15
@@ -50,7 +51,7 @@ install: $(if $(wildcard $(LIBRARY)),,build)
 	@scripts/install '$(PG_CONFIG)' $(BUILD)/release
 
 setup:
-	@scripts/setup test $(PG)
+	@scripts/setup test $(PG) $(GIVEN)
 
 check: setup
 	$(MAKE) --no-print-directory PG=$(PG) check-ready
@@ -65,7 +66,7 @@ check-ready: $(PGRX_HOME)/config.toml
 # As root the rest may be done at once; anybody else is asked for the password when files go into the system's folders.
 .PHONY: installed
 installed:
-	@scripts/setup run $(PG)
+	@scripts/setup run $(PG) $(GIVEN)
 	@$(MAKE) --no-print-directory PG=$(PG) build
 	@SUDO=sudo $(MAKE) --no-print-directory PG=$(PG) install
 
