@@ -76,12 +76,11 @@ test-unit: $(PGRX_HOME)/config.toml
 	cargo test --quiet --release --workspace --exclude supabase_mcp
 
 test-e2e: installed
-	@scripts/venv tests/requirements.txt
-	PG_CONFIG='$(PG_CONFIG)' target/venv/bin/python -m pytest tests/e2e
+	PG_CONFIG='$(PG_CONFIG)' tests/run
 
 demo: installed
 	@scripts/venv demo/requirements.txt
-	@PG_CONFIG='$(PG_CONFIG)' target/venv/bin/python demo/demo.py
+	@PG_CONFIG='$(PG_CONFIG)' target/demo/venv/bin/python demo/demo.py
 
 demo-stop:
 	@python3 demo/stop.py
