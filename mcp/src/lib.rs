@@ -1,9 +1,35 @@
 //! The Model Context Protocol front of supabase_mcp: everything between a client's socket and the executor that runs its call.
 //!
 //! This crate never calls Postgres: it has no binding to it. Its code runs on the gateway's runtime thread; the executors and the
-//! keeper use `types`, `error` and `ipc` alone, on their only thread.
+//! keepers use `types`, `error` and `ipc` alone, on their only thread.
+//!
+//! From the wire inwards: `listen` → `http` / `newline` → `handler` (protocol) → `gateway` (one call) → `logins` + `keepers` (who) and
+//! `pool` + `scheduler` (where) → `process` (one socket). `host` is the door to the Postgres main thread of the same process.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod config;
 pub mod error;
+pub mod host;
 pub mod ipc;
+pub mod runtime;
 pub mod types;
+
+mod admin;
+mod authorization;
+mod caller;
+mod children;
+mod gateway;
+mod handler;
+mod http;
+mod keepers;
+mod listen;
+mod logins;
+mod newline;
+mod origin;
+mod pool;
+mod prefixed;
+mod process;
+mod scheduler;
+mod scram;
+mod splice;

@@ -1,0 +1,68 @@
+//! Who is calling: the credential as it came in, and the principal that it turned out to be. Plain data, no decisions.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::types::Form;
+
+/// Where a connection comes from, as far as rules depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// The Unix socket.
+    Unix,
+    /// TCP from this machine.
+    Loopback,
+    /// TCP from elsewhere.
+    Remote,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// The operating system vouches for the user at the other end of the Unix socket.
+    Peer { uid: u32 },
+    /// SHA-256 of a bearer token; the token itself is forgotten at once.
+    Token { digest: [u8; 32] },
+    Password { role: String, password: String },
+    /// Nothing was shown.
+    Nothing,
+}
+
+impl Credential {
+    pub fn token(text: &str) -> Credential {
+        Credential::Token { digest: Sha256::digest(text.as_bytes()).into() }
+    }
+}
+
+/// One caller of one database; every call of a connection or of a request carries it.
+#[derive(Clone)]
+pub struct Caller {
+    pub credential: Credential,
+    pub database: Arc<str>,
+    pub network: Network,
+    /// Key of the back-off: the address or the user that failed attempts are counted for.
+    pub origin: Arc<str>,
+}
+
+/// What a credential stands for, as the keeper answered it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Principal {
+    /// `token:<id>`, `peer:<uid>`, `password:<role>` or `anonymous`.
+    pub id: String,
+    pub database: u32,
+    pub role: u32,
+    pub role_name: String,
+    pub form: Form,
+    pub read_only: bool,
+    /// Seconds since 1970 after which the credential or the role is no longer good.
+    pub until: Option<f64>,
+    /// `CONNECTION LIMIT` of the role; `None`: no limit.
+    pub connection_limit: Option<usize>,
+}
+
+/// A principal, and the moment of the gateway's order of events at which that was true.
+#[derive(Debug, Clone)]
+pub struct Login {
+    pub principal: Arc<Principal>,
+    pub verified_at: u64,
+}

@@ -1,0 +1,157 @@
+//! Starting executors and keepers, and meeting them on the private socket.
+//!
+//! Runs on the gateway's runtime thread. The Postgres main thread registers the process; the process connects back and proves itself with
+//! a secret that only it was given, from a process of our own user. The same socket takes the commands of the SQL functions.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::host::{Demand, Host, SpawnError};
+use crate::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_ADMIN, KIND_HELLO, KIND_REPLY};
+use crate::process::Process;
+use crate::types::{AdminCommand, Form, Hello, Ticket};
+
+/// From registration to hello. Generous: a loaded machine forks slowly, and a failed start is reported long before.
+const START_LIMIT: Duration = Duration::from_secs(15);
+/// From connection to a whole hello.
+const HELLO_LIMIT: Duration = Duration::from_secs(5);
+/// Longest hello or command, in bytes.
+const HELLO_BYTES: usize = 4096;
+
+pub struct Children {
+    host: Arc<dyn Host>,
+    /// Secrets of processes that have not said hello yet.
+    expected: Mutex<HashMap<String, oneshot::Sender<Process>>>,
+    /// Orders hellos and authentications; see [`Children::tick`].
+    epoch: AtomicU64,
+}
+
+/// Answers the SQL functions that speak to the gateway.
+pub trait Admin: Send + Sync + 'static {
+    fn command(self: Arc<Self>, command: AdminCommand) -> impl Future<Output = Vec<u8>> + Send;
+}
+
+impl Children {
+    pub fn new(host: Arc<dyn Host>) -> Children {
+        Children { host, expected: Mutex::default(), epoch: AtomicU64::new(1) }
+    }
+
+    /// The next moment of the gateway's own order of events: a fact read at moment *n* may be trusted on a process whose hello was
+    /// before *n*, because that process reports every later change itself.
+    pub fn tick(&self) -> u64 {
+        self.epoch.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Starts a process and waits for its hello.
+    pub async fn start(&self, database: u32, role: u32, form: Form) -> Result<Process, SpawnError> {
+        let secret = random_hex().ok_or(SpawnError::Unavailable)?;
+        let (sender, hello) = oneshot::channel();
+        let (failed, failure) = oneshot::channel();
+        self.lock().insert(secret.clone(), sender);
+        let forget = Forget { children: self, secret: secret.clone() };
+        self.host.demand(Demand::Spawn { ticket: Ticket { database, role, form, secret }, failed });
+        let outcome = tokio::select! {
+            process = hello => process.map_err(|_| SpawnError::Unavailable),
+            Ok(error) = failure => Err(error),
+            () = tokio::time::sleep(START_LIMIT) => Err(SpawnError::Unavailable),
+        };
+        drop(forget);
+        outcome
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Process>>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn greet<A: Admin>(self: Arc<Self>, mut stream: UnixStream, admin: Arc<A>) {
+        let Ok(peer) = stream.peer_cred() else { return };
+        if peer.uid() != rustix::process::geteuid().as_raw() {
+            return;
+        }
+        let Ok(Some(frame)) = timeout(HELLO_LIMIT, read_frame(&mut stream)).await else { return };
+        match frame.kind {
+            KIND_HELLO => {
+                let Ok(hello) = serde_json::from_slice::<Hello>(&frame.body) else { return };
+                let (Some(waiting), Some(pid)) = (self.lock().remove(&hello.secret), peer.pid()) else { return };
+                // If nobody waits any more the process is dropped here, and leaves.
+                let _ = waiting.send(Process::new(stream, pid, self.tick()));
+            }
+            KIND_ADMIN => {
+                let Ok(command) = serde_json::from_slice::<AdminCommand>(&frame.body) else { return };
+                let answer = admin.command(command).await;
+                let _ = stream.write_all(&ipc::encode(KIND_REPLY, &answer)).await;
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Forget<'a> {
+    children: &'a Children,
+    secret: String,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.children.lock().remove(&self.secret);
+    }
+}
+
+async fn read_frame(stream: &mut UnixStream) -> Option<ipc::Frame> {
+    let mut decoder = Decoder::new(HELLO_BYTES);
+    loop {
+        if let Some(frame) = decoder.next_frame().ok()? {
+            return Some(frame);
+        }
+        if stream.read_buf(decoder.buffer()).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// Binds the private socket in the data directory. Called once, by the process that holds the gateway's lock: a file that is there was
+/// left by a gateway that is gone.
+pub fn bind() -> std::io::Result<UnixListener> {
+    let path = Path::new(INTERNAL_SOCKET);
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    UnixListener::bind(path)
+}
+
+/// Serves the private socket until the runtime ends.
+pub async fn serve<A: Admin>(children: Arc<Children>, listener: UnixListener, admin: Arc<A>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(children.clone().greet(stream, admin.clone()));
+            }
+            // Out of descriptors, say: try again when some have come free.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// 32 hexadecimal digits that nobody can guess.
+pub fn random_hex() -> Option<String> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(hex(&bytes))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
+        text.push(char::from_digit(u32::from(b >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(b & 15), 16).unwrap_or('0'));
+        text
+    })
+}

@@ -1,0 +1,88 @@
+//! The settings of the gateway as plain data.
+//!
+//! Read from the server's settings by the Postgres main thread, which alone may, and handed to the runtime as a whole; a reload
+//! replaces it as a whole. Limits that hold per role are not here: the executor reads them after it has become the role.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Version of the extension, as `serverInfo.version`.
+    pub version: String,
+    /// The database behind `/mcp` and behind a newline connection.
+    pub database: String,
+    /// Host names or addresses for TCP; empty: no TCP at all. `*` stands for all interfaces.
+    pub listen_addresses: Vec<String>,
+    pub port: u16,
+    /// Where the Unix socket goes; `None`: no Unix socket.
+    pub socket: Option<PathBuf>,
+    /// Permission bits of the socket file.
+    pub socket_mode: u32,
+    /// Values of `Host` that are answered on TCP, besides the loopback names.
+    pub allowed_hosts: Vec<String>,
+    /// Values of `Origin` that are answered on TCP, besides the server's own loopback origins.
+    pub allowed_origins: Vec<String>,
+    /// Connections of clients, all listeners together.
+    pub max_connections: usize,
+    /// Longest request, in bytes: an HTTP body, or a line.
+    pub max_body_bytes: usize,
+    /// Longest wait for a first byte, and for a request's head.
+    pub header_timeout: Duration,
+    /// Longest time from a request's first byte to its last.
+    pub body_timeout: Duration,
+    /// Executor processes at the most, busy, idle and starting.
+    pub max_executors: usize,
+    /// An executor leaves after this time without a call.
+    pub executor_idle_timeout: Duration,
+    /// An executor leaves after this many calls.
+    pub executor_max_calls: u64,
+    /// Calls of one role that may wait for an executor.
+    pub queue_length: usize,
+    /// Longest wait for an executor.
+    pub queue_timeout: Duration,
+    /// The role of callers without a credential.
+    pub anonymous_role: Option<String>,
+    /// Roles that are served although they could get past every other guard.
+    pub privileged_roles: Vec<String>,
+    /// A peer's operating system name stands for the role of the same name.
+    pub peer_equal_names: bool,
+}
+
+impl Config {
+    /// Whether TCP reaches beyond this machine.
+    pub fn listens_beyond_loopback(&self) -> bool {
+        self.listen_addresses.iter().any(|a| !matches!(a.as_str(), "localhost" | "127.0.0.1" | "::1"))
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// The defaults, as the settings define them.
+    pub fn config() -> Config {
+        Config {
+            version: "0.0.0".into(),
+            database: "postgres".into(),
+            listen_addresses: vec!["localhost".into()],
+            port: 5627,
+            socket: None,
+            socket_mode: 0o777,
+            allowed_hosts: vec![],
+            allowed_origins: vec![],
+            max_connections: 1000,
+            max_body_bytes: 4 << 20,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            max_executors: 4,
+            executor_idle_timeout: Duration::from_secs(60),
+            executor_max_calls: 10_000,
+            queue_length: 64,
+            queue_timeout: Duration::from_secs(10),
+            anonymous_role: None,
+            privileged_roles: vec![],
+            peer_equal_names: false,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! One call from the caller to the executor and back: login, lease, job, and what to do when either end says that things changed.
+//!
+//! Runs on the gateway's runtime thread. Knows neither MCP nor HTTP; transports know it as `Gateway::call`.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::caller::{Caller, Login};
+use crate::children::Children;
+use crate::config::Config;
+use crate::error::{CallError, Kind};
+use crate::host::{Demand, Host, Level};
+use crate::keepers::Keepers;
+use crate::logins::{LoginError, Logins};
+use crate::pool::{Lease, Pool};
+use crate::process::Lost;
+use crate::scheduler::Key;
+use crate::types::{Form, Job, JobKind, Outcome, Reply};
+
+/// How often one call may be turned back by changes of roles or settings before it is given up.
+const ATTEMPTS: usize = 5;
+/// How often idle processes are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Log lines about refused callers: at most one in this time, with a count of the others.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// What a call comes to.
+#[derive(Debug)]
+pub struct Answer {
+    /// One line of JSON, an object: the structured result, or `{"error":{...}}`.
+    pub payload: Vec<u8>,
+    pub is_error: bool,
+    /// The payload carries values out of tables.
+    pub untrusted: bool,
+}
+
+impl From<CallError> for Answer {
+    fn from(error: CallError) -> Answer {
+        Answer { payload: error.to_payload(), is_error: true, untrusted: false }
+    }
+}
+
+/// Numbers for `mcp.status()`.
+#[derive(Default)]
+pub struct Counters {
+    pub calls: AtomicU64,
+    pub errors: AtomicU64,
+    pub refused_logins: AtomicU64,
+    pub connections: AtomicU64,
+    pub refused_connections: AtomicU64,
+}
+
+pub struct Gateway {
+    config: RwLock<Arc<Config>>,
+    host: Arc<dyn Host>,
+    pub children: Arc<Children>,
+    pub pool: Arc<Pool>,
+    pub keepers: Arc<Keepers>,
+    logins: Logins,
+    pub counters: Counters,
+    pub started: Instant,
+    /// Switched off by an administrator; see `admin`.
+    pub off: AtomicBool,
+    pub draining: std::sync::Mutex<Vec<(Option<u32>, Instant)>>,
+    next_id: AtomicU64,
+    log: std::sync::Mutex<(Option<Instant>, u64)>,
+}
+
+impl Gateway {
+    /// `None` if the operating system gives no random bytes.
+    pub fn new(config: Config, host: Arc<dyn Host>) -> Option<Arc<Gateway>> {
+        let children = Arc::new(Children::new(host.clone()));
+        let keepers = Arc::new(Keepers::new(host.clone(), children.clone()));
+        Some(Arc::new(Gateway {
+            config: RwLock::new(Arc::new(config)),
+            pool: Pool::new(children.clone()),
+            logins: Logins::new(keepers.clone())?,
+            keepers,
+            children,
+            host,
+            counters: Counters::default(),
+            started: Instant::now(),
+            off: AtomicBool::new(false),
+            draining: std::sync::Mutex::default(),
+            next_id: AtomicU64::new(1),
+            log: std::sync::Mutex::default(),
+        }))
+    }
+
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn reload(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    pub fn log(&self, level: Level, message: impl Into<String>) {
+        self.host.demand(Demand::Log { level, message: message.into() });
+    }
+
+    /// Ends idle processes, for ever.
+    pub async fn sweep(self: Arc<Gateway>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let idle = self.config().executor_idle_timeout;
+            self.pool.sweep(idle);
+            self.keepers.sweep(idle);
+        }
+    }
+
+    /// Whether the caller is somebody; the transports ask before they show a request to the protocol.
+    pub async fn admit(&self, caller: &Caller) -> Result<(), LoginError> {
+        self.login(caller, false).await.map(drop)
+    }
+
+    async fn login(&self, caller: &Caller, anew: bool) -> Result<Login, LoginError> {
+        if self.off.load(Ordering::Relaxed) {
+            return Err(CallError::new(Kind::Unavailable, "the MCP server is switched off").hint("An administrator switches it on by: select mcp.on()").into());
+        }
+        let config = self.config();
+        let login = match anew {
+            true => self.logins.verify(caller, &config).await,
+            false => self.logins.login(caller, &config).await,
+        };
+        if let Err(error) = &login {
+            self.counters.refused_logins.fetch_add(1, Ordering::Relaxed);
+            let reason = match error {
+                LoginError::Unknown(message) => message,
+                LoginError::Refused(error) => &error.message,
+            };
+            self.log_refusal(&caller.origin, reason);
+        }
+        login
+    }
+
+    fn log_refusal(&self, origin: &str, reason: &str) {
+        let suppressed = {
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            if log.0.is_some_and(|last| last.elapsed() < LOG_EVERY) {
+                log.1 += 1;
+                return;
+            }
+            log.0 = Some(Instant::now());
+            std::mem::take(&mut log.1)
+        };
+        let more = if suppressed > 0 { format!(" ({suppressed} more refusals since the last line)") } else { String::new() };
+        self.log(Level::Log, format!("supabase_mcp: refused {origin}: {reason}{more}"));
+    }
+
+    fn is_draining(&self, database: u32) -> bool {
+        let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        draining.retain(|(_, until)| Instant::now() < *until);
+        draining.iter().any(|(d, _)| d.is_none_or(|d| d == database))
+    }
+
+    /// Runs one job for a caller. Dropping the future cancels it, so does the token.
+    pub async fn call(&self, caller: &Caller, kind: JobKind, tool: &str, arguments: &[u8], client: &str, cancel: &CancellationToken) -> Result<Answer, LoginError> {
+        self.counters.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = self.attempt(caller, kind, tool, arguments, client, cancel).await;
+        if answer.as_ref().map_or(true, |a| a.is_error) {
+            self.counters.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    async fn attempt(&self, caller: &Caller, kind: JobKind, tool: &str, arguments: &[u8], client: &str, cancel: &CancellationToken) -> Result<Answer, LoginError> {
+        let mut login = self.login(caller, false).await?;
+        let mut held: Option<Lease> = None;
+        for _ in 0..ATTEMPTS {
+            let config = self.config();
+            let principal = login.principal.clone();
+            if self.is_draining(principal.database) {
+                return Ok(CallError::new(Kind::Unavailable, "the database is being drained").hint("Try again later.").into());
+            }
+            let key = Key { database: principal.database, role: principal.role, form: principal.form, principal: principal.id.clone() };
+            let mut lease = match held.take().filter(|lease| *lease.key() == key) {
+                Some(lease) => lease,
+                None => match unless_cancelled(cancel, self.pool.lease(key, principal.connection_limit, &config)).await {
+                    None => return Ok(cancelled().into()),
+                    Some(Err(error)) => return Ok(error.into()),
+                    Some(Ok(lease)) => lease,
+                },
+            };
+            if lease.ready_at() > login.verified_at {
+                // The process began after the login was read: it cannot know of changes in between.
+                login = self.login(caller, true).await?;
+                held = Some(lease);
+                continue;
+            }
+            let job = Job {
+                id: self.next_id.fetch_add(1, Ordering::Relaxed),
+                kind,
+                tool: tool.to_string(),
+                read_only: principal.read_only,
+                client: client.to_string(),
+                role: if principal.form == Form::Bridge { principal.role } else { 0 },
+            };
+            let ran = unless_cancelled(cancel, lease.run(&job, arguments)).await;
+            let answer = match ran {
+                Some(answer) => answer,
+                None => lease.cancel().await,
+            };
+            match answer {
+                Ok((Reply { outcome: Outcome::Stale, .. }, _)) => {
+                    login = self.login(caller, true).await?;
+                    held = Some(lease);
+                }
+                Ok((Reply { outcome: Outcome::Retire, .. }, _)) => match lease.replace(&config).await {
+                    Ok(()) => held = Some(lease),
+                    Err(error) => return Ok(error.into()),
+                },
+                Ok((reply, payload)) => return Ok(Answer { payload, is_error: reply.outcome == Outcome::Error, untrusted: reply.untrusted }),
+                Err(Lost) if cancel.is_cancelled() => return Ok(cancelled().into()),
+                Err(Lost) => return Ok(terminated().into()),
+            }
+        }
+        Ok(CallError::new(Kind::Busy, "roles or settings kept changing under the call").hint("Try again.").into())
+    }
+}
+
+async fn unless_cancelled<T>(cancel: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        value = future => Some(value),
+        () = cancel.cancelled() => None,
+    }
+}
+
+fn cancelled() -> CallError {
+    CallError::new(Kind::Cancelled, "the call was cancelled").sqlstate("57014")
+}
+
+fn terminated() -> CallError {
+    CallError::new(Kind::Terminated, "the process that ran this call was ended before it answered")
+        .sqlstate("57P01")
+        .hint("Its transaction did not commit, unless the end came during the commit itself: check before you repeat a write.")
+}

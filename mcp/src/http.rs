@@ -1,0 +1,260 @@
+//! HTTP/1.1 on either socket: who may speak, what is asked for, and how much of it.
+//!
+//! Runs on the gateway's runtime thread. The protocol library serves the body of `/mcp`; this file does what it leaves to its host:
+//! paths, credentials, limits of size and time, Host and Origin, and answers that say what to do.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE, USER_AGENT, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use crate::caller::{Caller, Credential, Network};
+use crate::config::Config;
+use crate::error::{CallError, Kind};
+use crate::gateway::Gateway;
+use crate::handler::{Handler, Session};
+use crate::logins::LoginError;
+use crate::{authorization, newline, origin};
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+type Mcp = StreamableHttpService<Handler, NeverSessionManager>;
+
+/// Headers of one request, in bytes; tokens and names fit many times.
+const HEAD_BYTES: usize = 32 * 1024;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What is known of a connection before its first request.
+#[derive(Clone)]
+pub struct Connection {
+    pub network: Network,
+    /// The user at the other end of a Unix socket.
+    pub uid: Option<u32>,
+    pub origin: Arc<str>,
+}
+
+impl Connection {
+    /// The caller that the connection itself vouches for, in the default database.
+    pub fn caller(&self, config: &Config) -> Caller {
+        let credential = self.uid.map_or(Credential::Nothing, |uid| Credential::Peer { uid });
+        Caller { credential, database: config.database.as_str().into(), network: self.network, origin: self.origin.clone() }
+    }
+}
+
+/// Serves one connection until either side is done.
+pub async fn serve<S>(gateway: Arc<Gateway>, connection: Connection, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let config = gateway.config();
+    let server = Server { mcp: mcp_service(&gateway, &config), gateway, connection };
+    let service = hyper::service::service_fn(move |request| {
+        let server = server.clone();
+        async move { Ok::<_, Infallible>(server.answer(request).await) }
+    });
+    // An error is a client that broke off or spoke no HTTP: hyper has answered what can be answered.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+}
+
+fn mcp_service(gateway: &Arc<Gateway>, config: &Config) -> Mcp {
+    let handler = Handler::new(gateway.clone(), None);
+    let settings = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_sse_retry(None)
+        .with_max_request_body_bytes(config.max_body_bytes)
+        // Host and Origin are checked in `origin`, which covers every path.
+        .disable_allowed_hosts()
+        .disable_allowed_origins();
+    StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), settings)
+}
+
+#[derive(Clone)]
+struct Server {
+    mcp: Mcp,
+    gateway: Arc<Gateway>,
+    connection: Connection,
+}
+
+impl Server {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let config = self.gateway.config();
+        if self.connection.network != Network::Unix
+            && let Err(message) = origin::check(request.headers(), &config)
+        {
+            return failure(StatusCode::FORBIDDEN, -32600, &message);
+        }
+        match request.uri().path() {
+            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.ready(&config).await,
+            path => match database(path, &config) {
+                Some(database) => self.mcp(request, database, &config).await,
+                None => failure(StatusCode::NOT_FOUND, -32600, "nothing is here: the endpoint is /mcp or /mcp/<database>"),
+            },
+        }
+    }
+
+    async fn ready(&self, config: &Config) -> Answer {
+        if self.gateway.off.load(Ordering::Relaxed) {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "switched off\n");
+        }
+        match self.gateway.keepers.resolve(&config.database).await {
+            Ok(_) => text(StatusCode::OK, "ready\n"),
+            Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{}\n", error.message)),
+        }
+    }
+
+    async fn mcp(&self, mut request: Request<Incoming>, database: String, config: &Config) -> Answer {
+        let mut caller = self.connection.caller(config);
+        caller.database = database.into();
+        match authorization::read(request.headers().get(AUTHORIZATION)) {
+            Ok(Some(credential)) => caller.credential = credential,
+            Ok(None) => {}
+            Err(message) => return self.unauthenticated(message),
+        }
+        match self.gateway.admit(&caller).await {
+            Ok(()) => {}
+            Err(LoginError::Unknown(message)) => return self.unauthenticated(&message),
+            Err(LoginError::Refused(error)) => return refusal(&error),
+        }
+        let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).map(str::to_string);
+        let session = Session::new(caller, agent);
+        if request.method() == Method::GET && request.headers().get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"mcp")) {
+            return self.upgrade(&mut request, session);
+        }
+        let (mut head, body) = request.into_parts();
+        let body = match read_body(&head.headers, body, config).await {
+            Ok(body) => body,
+            Err(answer) => return *answer,
+        };
+        head.extensions.insert(session.clone());
+        let json = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
+        let answer = self.mcp.handle(Request::from_parts(head, Full::new(body))).await;
+        if session.unauthenticated.load(Ordering::Relaxed) {
+            return self.unauthenticated("the credential is no longer good");
+        }
+        if json && answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            return failure(StatusCode::BAD_REQUEST, -32700, "the body is not one valid JSON-RPC message (batches are not part of the protocol)");
+        }
+        fill(answer, session).await
+    }
+
+    /// Turns the connection into a newline one, for clients that bring a token or another database.
+    fn upgrade(&self, request: &mut Request<Incoming>, session: Arc<Session>) -> Answer {
+        let upgraded = hyper::upgrade::on(request);
+        let gateway = self.gateway.clone();
+        tokio::spawn(async move {
+            if let Ok(stream) = upgraded.await {
+                newline::serve(gateway, session, TokioIo::new(stream), Vec::new()).await;
+            }
+        });
+        let mut answer = text(StatusCode::SWITCHING_PROTOCOLS, "");
+        answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+        answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("mcp"));
+        answer
+    }
+
+    fn unauthenticated(&self, message: &str) -> Answer {
+        let mut answer = failure(StatusCode::UNAUTHORIZED, 401, message);
+        let headers = answer.headers_mut();
+        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"supabase_mcp\""));
+        if self.connection.network != Network::Remote {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"supabase_mcp\", charset=\"UTF-8\""));
+        }
+        answer
+    }
+}
+
+/// The database that a path names; `None` for a path that is none of ours.
+fn database(path: &str, config: &Config) -> Option<String> {
+    let rest = path.strip_prefix("/mcp")?;
+    let name = match rest {
+        "" | "/" => return Some(config.database.clone()),
+        _ => rest.strip_prefix('/')?,
+    };
+    let name = percent_encoding::percent_decode_str(name).decode_utf8().ok()?;
+    (!name.contains('/') && !name.contains('\0')).then(|| name.into_owned())
+}
+
+async fn read_body(headers: &HeaderMap, body: Incoming, config: &Config) -> Result<Bytes, Box<Answer>> {
+    let too_large = || {
+        let message = format!("the body is longer than {} bytes (supabase_mcp.max_body_bytes)", config.max_body_bytes);
+        Box::new(closing(failure(StatusCode::PAYLOAD_TOO_LARGE, -32600, &message)))
+    };
+    let announced = headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if announced.is_some_and(|n| n > config.max_body_bytes as u64) {
+        return Err(too_large());
+    }
+    match timeout(config.body_timeout, Limited::new(body, config.max_body_bytes).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Box::new(closing(failure(StatusCode::BAD_REQUEST, -32600, "the body broke off")))),
+        Err(_) => {
+            let message = format!("the body did not arrive within {} ms (supabase_mcp.body_timeout)", config.body_timeout.as_millis());
+            Err(Box::new(closing(failure(StatusCode::REQUEST_TIMEOUT, -32600, &message))))
+        }
+    }
+}
+
+/// Puts the executor's bytes into the answer. An answer with progress is a stream of events; its frames are filled one by one.
+async fn fill(answer: Answer, session: Arc<Session>) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    let exact = body.size_hint().exact().is_some();
+    if !exact {
+        let body = body.map_frame(move |frame| frame.map_data(|data| Bytes::from(session.splices.fill(data.into()))));
+        return Response::from_parts(head, body.boxed());
+    }
+    let Ok(body) = body.collect().await;
+    head.headers.remove(http::header::CONTENT_LENGTH);
+    Response::from_parts(head, Full::new(Bytes::from(session.splices.fill(body.to_bytes().into()))).boxed())
+}
+
+fn text(status: StatusCode, message: &str) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::copy_from_slice(message.as_bytes())).boxed());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// An answer to a request that never reached the protocol.
+pub fn failure(status: StatusCode, code: i32, message: &str) -> Answer {
+    let body = serde_json::json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": message}});
+    let mut answer = text(status, &body.to_string());
+    answer.headers_mut().insert(CONTENT_TYPE, JSON);
+    answer
+}
+
+fn closing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// A known caller who is not served, with everything that is known about why.
+fn refusal(error: &CallError) -> Answer {
+    let status = match error.kind {
+        Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::Unavailable if error.sqlstate.as_deref() == Some("3D000") => StatusCode::NOT_FOUND,
+        Kind::Unavailable | Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut answer = failure(status, -32603, &error.to_text());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}

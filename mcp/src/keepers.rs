@@ -1,0 +1,162 @@
+//! The keepers: one process per active database that answers who a credential stands for.
+//!
+//! Runs on the gateway's runtime thread. A keeper is started at the first question about its database and leaves after a while without
+//! one, so that it does not stand in the way of DROP DATABASE for ever. One question at a time; the SQL is `mcp._keeper`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use crate::children::Children;
+use crate::error::{self, CallError, Kind};
+use crate::host::{Database, Demand, Host, SpawnError};
+use crate::process::Process;
+use crate::types::{Form, Job, JobKind, Outcome};
+
+/// A question takes well under a millisecond; a keeper that needs this long is stuck behind a lock.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const SLOT_RETRY: Duration = Duration::from_millis(15);
+const SLOT_LIMIT: Duration = Duration::from_millis(900);
+
+/// Answer to a question about a credential.
+#[derive(Debug, Default, Deserialize)]
+pub struct Facts {
+    pub found: bool,
+    #[serde(default)]
+    pub principal: String,
+    #[serde(default)]
+    pub role_oid: u32,
+    #[serde(default)]
+    pub role: String,
+    #[serde(default)]
+    pub can_login: bool,
+    /// Why the role could get past every other guard.
+    pub privileged: Option<String>,
+    pub valid_until: Option<f64>,
+    pub token_expires: Option<f64>,
+    pub connection_limit: Option<i64>,
+    #[serde(default)]
+    pub can_connect: bool,
+    #[serde(default)]
+    pub read_only: bool,
+    pub verifier: Option<String>,
+}
+
+#[derive(Default)]
+struct Keeper {
+    process: tokio::sync::Mutex<Option<Process>>,
+}
+
+pub struct Keepers {
+    host: Arc<dyn Host>,
+    children: Arc<Children>,
+    /// By database OID: a name may come to mean another database.
+    keepers: Mutex<HashMap<u32, Arc<Keeper>>>,
+}
+
+impl Keepers {
+    pub fn new(host: Arc<dyn Host>, children: Arc<Children>) -> Keepers {
+        Keepers { host, children, keepers: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Keeper>>> {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks a database up by name.
+    pub async fn resolve(&self, name: &str) -> Result<Database, CallError> {
+        let (answer, database) = oneshot::channel();
+        self.host.demand(Demand::Resolve { database: name.to_string(), answer });
+        match database.await {
+            Ok(Some(database)) if database.allows_connections => Ok(database),
+            Ok(_) => Err(CallError::new(Kind::Unavailable, format!("database \"{name}\" does not exist, or takes no connections"))
+                .sqlstate("3D000")
+                .hint("The path is /mcp/<database>; /mcp alone is the database of supabase_mcp.database.")),
+            Err(_) => Err(CallError::new(Kind::Unavailable, "the server is shutting down")),
+        }
+    }
+
+    /// Asks the keeper of `database`; starts it if need be. The answer comes with the moment at which it was true.
+    pub async fn ask(&self, database: u32, name: &str, question: &serde_json::Value) -> Result<(Facts, u64), CallError> {
+        let keeper = self.lock().entry(database).or_default().clone();
+        let mut process = keeper.process.lock().await;
+        if process.as_ref().is_none_or(|p| !p.is_alive()) {
+            *process = Some(self.start(database).await?);
+        }
+        let Some(running) = process.as_mut() else { return Err(lost()) };
+        let asked_at = self.children.tick();
+        let job = Job { id: asked_at, kind: JobKind::Keeper, tool: String::new(), read_only: true, client: String::new(), role: 0 };
+        let arguments = serde_json::to_vec(question).unwrap_or_default();
+        let answer = timeout(ANSWER_LIMIT, async {
+            running.send(&job, &arguments).await?;
+            running.receive(job.id).await
+        })
+        .await;
+        running.idle_since = Instant::now();
+        let Ok(Ok((reply, payload))) = answer else {
+            *process = None;
+            return Err(lost());
+        };
+        if reply.outcome != Outcome::Ok {
+            *process = None;
+            return Err(not_installed(name, &payload));
+        }
+        let facts = serde_json::from_slice(&payload).map_err(|_| lost())?;
+        Ok((facts, asked_at))
+    }
+
+    async fn start(&self, database: u32) -> Result<Process, CallError> {
+        let give_up = Instant::now() + SLOT_LIMIT;
+        loop {
+            match self.children.start(database, 0, Form::Keeper).await {
+                Ok(process) => return Ok(process),
+                Err(SpawnError::NoSlot) if Instant::now() < give_up => tokio::time::sleep(SLOT_RETRY).await,
+                Err(SpawnError::NoSlot) => {
+                    return Err(CallError::new(Kind::Busy, "no background worker slot is free")
+                        .sqlstate("53400")
+                        .hint("Try again shortly, or have an administrator raise max_worker_processes."));
+                }
+                Err(_) => return Err(lost()),
+            }
+        }
+    }
+
+    /// Ends keepers that nobody asked for a while.
+    pub fn sweep(&self, idle: Duration) {
+        self.lock().retain(|_, keeper| match keeper.process.try_lock() {
+            Ok(process) => process.as_ref().is_some_and(|p| p.is_alive() && p.idle_since.elapsed() < idle),
+            Err(_) => true,
+        });
+    }
+
+    /// Ends the keeper of a database, or all.
+    pub fn dismiss(&self, database: Option<u32>) {
+        self.lock().retain(|oid, _| database.is_some_and(|d| d != *oid));
+    }
+
+    pub fn pids(&self) -> Vec<(u32, i32)> {
+        let keepers = self.lock();
+        keepers.iter().filter_map(|(oid, k)| Some((*oid, k.process.try_lock().ok()?.as_ref()?.pid()))).collect()
+    }
+}
+
+fn lost() -> CallError {
+    CallError::new(Kind::Unavailable, "the database could not be asked who this is").hint("Try again shortly; the server log has the cause.")
+}
+
+/// What a failed question means: mostly that the extension is not there.
+fn not_installed(name: &str, payload: &[u8]) -> CallError {
+    let error = error::from_payload(payload);
+    // Undefined schema, function or table: no extension, or one that is just being dropped.
+    if error.as_ref().and_then(|e| e.sqlstate.as_deref()).is_some_and(|s| matches!(s, "3F000" | "42883" | "42P01")) {
+        return CallError::new(Kind::Unavailable, format!("extension supabase_mcp is not installed in database \"{name}\""))
+            .sqlstate("58000")
+            .hint("A superuser runs: create extension supabase_mcp");
+    }
+    let cause = error.map_or_else(String::new, |e| e.message);
+    CallError::new(Kind::Internal, "the database could not be asked who this is").detail(cause)
+}

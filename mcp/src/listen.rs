@@ -1,0 +1,251 @@
+//! The listening sockets: binding, the socket file, how many may come in, and which protocol a connection speaks.
+//!
+//! Runs on the gateway's runtime thread. A socket that cannot be bound is a warning; the others go on. The socket file is ours only if
+//! we made it: it is moved into place whole, and taken away only while it is still the one we made.
+
+use std::net::IpAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::caller::Network;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::handler::Session;
+use crate::host::Level;
+use crate::http::Connection;
+use crate::prefixed::Prefixed;
+use crate::{http, newline};
+
+/// Connections that are told that there are too many; beyond these they are just closed.
+const TOLD_OFF: usize = 32;
+const TELL_OFF_LIMIT: Duration = Duration::from_millis(500);
+const FIRST_READ: usize = 4096;
+
+/// The sockets that are open now.
+#[derive(Default)]
+pub struct Listeners {
+    unix: Option<(PathBuf, u32, SocketFile, JoinHandle<()>)>,
+    tcp: Option<(Vec<String>, u16, Vec<JoinHandle<()>>)>,
+    places: Option<(usize, Arc<Semaphore>)>,
+}
+
+impl Listeners {
+    /// Opens, keeps or closes sockets as the settings say. Connections that are open stay open.
+    pub async fn apply(&mut self, gateway: &Arc<Gateway>) {
+        let config = gateway.config();
+        if self.places.as_ref().is_none_or(|(n, _)| *n != config.max_connections) {
+            self.places = Some((config.max_connections, Arc::new(Semaphore::new(config.max_connections))));
+            self.close();
+        }
+        let Some(places) = self.places.as_ref().map(|(_, p)| p.clone()) else { return };
+        if self.unix.as_ref().map(|(path, mode, ..)| (path, *mode)) != config.socket.as_ref().map(|path| (path, config.socket_mode)) {
+            self.close_unix();
+            if let Some(path) = &config.socket {
+                match bind_unix(path, config.socket_mode) {
+                    Ok((listener, file)) => {
+                        let task = tokio::spawn(accept_unix(gateway.clone(), listener, places.clone()));
+                        self.unix = Some((path.clone(), config.socket_mode, file, task));
+                        gateway.log(Level::Log, format!("supabase_mcp: listening on Unix socket \"{}\"", path.display()));
+                    }
+                    Err(error) => gateway.log(Level::Warning, format!("supabase_mcp: could not listen on Unix socket \"{}\": {error}", path.display())),
+                }
+            }
+        }
+        if self.tcp.as_ref().map(|(addresses, port, _)| (addresses, *port)) != Some((&config.listen_addresses, config.port)) {
+            self.close_tcp();
+            let tasks = listen_tcp(gateway, &config, &places).await;
+            self.tcp = Some((config.listen_addresses.clone(), config.port, tasks));
+        }
+    }
+
+    fn close_unix(&mut self) {
+        if let Some((.., task)) = self.unix.take() {
+            task.abort();
+        }
+    }
+
+    fn close_tcp(&mut self) {
+        for task in self.tcp.take().into_iter().flat_map(|(.., tasks)| tasks) {
+            task.abort();
+        }
+    }
+
+    pub fn close(&mut self) {
+        self.close_unix();
+        self.close_tcp();
+    }
+}
+
+/// A socket file that we made; dropping it takes it away.
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Binds under a passing name with nobody's permissions, then moves the finished socket into place.
+fn bind_unix(path: &Path, mode: u32) -> std::io::Result<(UnixListener, SocketFile)> {
+    let refuse = |message: &str| Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, message));
+    if let Ok(there) = std::fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            return refuse("a file that is not a socket is in its place");
+        }
+        if there.uid() != rustix::process::geteuid().as_raw() {
+            return refuse("a socket of another user is in its place");
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return refuse("another server is listening there");
+        }
+    }
+    let passing = path.with_extension(format!("{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&passing);
+    let listener = UnixListener::bind(&passing)?;
+    let placed = std::fs::set_permissions(&passing, std::fs::Permissions::from_mode(mode)).and_then(|()| std::fs::rename(&passing, path));
+    if let Err(error) = placed {
+        let _ = std::fs::remove_file(&passing);
+        return Err(error);
+    }
+    let made = std::fs::symlink_metadata(path)?;
+    Ok((listener, SocketFile { path: path.to_path_buf(), identity: (made.dev(), made.ino()) }))
+}
+
+async fn listen_tcp(gateway: &Arc<Gateway>, config: &Config, places: &Arc<Semaphore>) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    for address in &config.listen_addresses {
+        let listeners = match bind_tcp(address, config.port).await {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                gateway.log(Level::Warning, format!("supabase_mcp: could not listen on \"{address}\" port {}: {error}", config.port));
+                continue;
+            }
+        };
+        for listener in listeners {
+            if let Ok(local) = listener.local_addr() {
+                gateway.log(Level::Log, format!("supabase_mcp: listening on {local}"));
+            }
+            tasks.push(tokio::spawn(accept_tcp(gateway.clone(), listener, places.clone())));
+        }
+    }
+    tasks
+}
+
+/// All addresses of a name; one that works is enough.
+async fn bind_tcp(address: &str, port: u16) -> std::io::Result<Vec<TcpListener>> {
+    if address == "*" {
+        // One socket for both families where the system has IPv6.
+        return match TcpListener::bind(("::", port)).await {
+            Ok(listener) => Ok(vec![listener]),
+            Err(_) => Ok(vec![TcpListener::bind(("0.0.0.0", port)).await?]),
+        };
+    }
+    let mut bound = Vec::new();
+    let mut failure = std::io::Error::new(std::io::ErrorKind::NotFound, "the name stands for no address");
+    for address in tokio::net::lookup_host((address, port)).await? {
+        match TcpListener::bind(address).await {
+            Ok(listener) => bound.push(listener),
+            Err(error) => failure = error,
+        }
+    }
+    if bound.is_empty() { Err(failure) } else { Ok(bound) }
+}
+
+async fn accept_unix(gateway: Arc<Gateway>, listener: UnixListener, places: Arc<Semaphore>) {
+    let told_off = Arc::new(Semaphore::new(TOLD_OFF));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            pause().await;
+            continue;
+        };
+        gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
+        match places.clone().try_acquire_owned() {
+            Ok(place) => drop(tokio::spawn(unix_client(gateway.clone(), stream, place))),
+            Err(_) => tell_off(&gateway, stream, &told_off),
+        }
+    }
+}
+
+async fn accept_tcp(gateway: Arc<Gateway>, listener: TcpListener, places: Arc<Semaphore>) {
+    let told_off = Arc::new(Semaphore::new(TOLD_OFF));
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else {
+            pause().await;
+            continue;
+        };
+        gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
+        match places.clone().try_acquire_owned() {
+            Ok(place) => drop(tokio::spawn(tcp_client(gateway.clone(), stream, peer.ip().to_canonical(), place))),
+            Err(_) => tell_off(&gateway, stream, &told_off),
+        }
+    }
+}
+
+/// Out of descriptors, say: the connection waits in the backlog until some have come free.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// The first byte tells the protocol: HTTP begins with a method, JSON with a brace or white space.
+async fn unix_client(gateway: Arc<Gateway>, mut stream: UnixStream, _place: OwnedSemaphorePermit) {
+    let Ok(peer) = stream.peer_cred() else { return };
+    let uid = peer.uid();
+    let config = gateway.config();
+    let mut first = Vec::with_capacity(FIRST_READ);
+    // A client may connect long before it speaks, as `socat` does for a program; a whole head in time is asked of HTTP alone.
+    if !matches!(stream.read_buf(&mut first).await, Ok(n) if n > 0) {
+        return;
+    }
+    let connection = Connection { network: Network::Unix, uid: Some(uid), origin: format!("uid {uid}").into() };
+    if first[0].is_ascii_alphabetic() {
+        http::serve(gateway, connection, Prefixed::new(first, stream)).await;
+    } else {
+        let session = Session::new(connection.caller(&config), None);
+        newline::serve(gateway, session, stream, first).await;
+    }
+}
+
+async fn tcp_client(gateway: Arc<Gateway>, stream: TcpStream, ip: IpAddr, _place: OwnedSemaphorePermit) {
+    let _ = stream.set_nodelay(true);
+    let network = if ip.is_loopback() { Network::Loopback } else { Network::Remote };
+    http::serve(gateway, Connection { network, uid: None, origin: format!("{ip}").into() }, stream).await;
+}
+
+/// Says that there are too many connections, in the client's own protocol, without waiting for it for long.
+fn tell_off<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(gateway: &Gateway, mut stream: S, told_off: &Arc<Semaphore>) {
+    gateway.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
+    let Ok(place) = told_off.clone().try_acquire_owned() else { return };
+    tokio::spawn(async move {
+        let _ = timeout(TELL_OFF_LIMIT, async {
+            let mut first = [0u8; FIRST_READ];
+            let n = stream.read(&mut first).await?;
+            let body = br#"{"jsonrpc":"2.0","id":null,"error":{"code":503,"message":"too many connections (supabase_mcp.max_connections); try again later"}}"#;
+            if n > 0 && first[0].is_ascii_alphabetic() {
+                let head = format!(
+                    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: 5\r\nConnection: close\r\n\r\n",
+                    body.len()
+                );
+                stream.write_all(head.as_bytes()).await?;
+            }
+            stream.write_all(body).await?;
+            stream.write_all(b"\n").await?;
+            stream.shutdown().await
+        })
+        .await;
+        drop(place);
+    });
+}

@@ -1,0 +1,231 @@
+//! From a credential to a principal: the one place that decides which role a caller is.
+//!
+//! Runs on the gateway's runtime thread. The facts come from the keeper; the rules are here. A success is kept for a minute at the
+//! most, and only as long as no executor reports that roles, tokens or peers changed; a failure is never kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hmac::{Hmac, Mac};
+use serde_json::json;
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::caller::{Caller, Credential, Login, Network, Principal};
+use crate::children::hex;
+use crate::config::Config;
+use crate::error::{CallError, Kind};
+use crate::keepers::{Facts, Keepers};
+use crate::scram;
+use crate::types::Form;
+
+const KEEP: Duration = Duration::from_secs(60);
+/// Logins kept at once; a flood of valid credentials empties the memory rather than growing it.
+const KEPT: usize = 10_000;
+/// Passwords that are checked at the same time: each costs milliseconds of a core.
+const PASSWORD_CHECKS: usize = 2;
+/// Callers that are in back-off at the same time; beyond it the memory is emptied.
+const FAILURES: usize = 10_000;
+const MAX_BACK_OFF: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub enum LoginError {
+    /// 401: the credential is missing or stands for nobody.
+    Unknown(String),
+    /// The credential is good, what it stands for is not served.
+    Refused(CallError),
+}
+
+impl From<CallError> for LoginError {
+    fn from(error: CallError) -> Self {
+        LoginError::Refused(error)
+    }
+}
+
+struct Kept {
+    login: Login,
+    since: Instant,
+}
+
+pub struct Logins {
+    keepers: Arc<Keepers>,
+    kept: Mutex<HashMap<[u8; 32], Kept>>,
+    failures: Mutex<HashMap<Arc<str>, (u32, Instant)>>,
+    checks: Arc<Semaphore>,
+    /// Key of the cache's own hashes, so that a dump of memory holds no plain hash of a password.
+    secret: [u8; 32],
+}
+
+impl Logins {
+    pub fn new(keepers: Arc<Keepers>) -> Option<Logins> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).ok()?;
+        Some(Logins { keepers, kept: Mutex::default(), failures: Mutex::default(), checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)), secret })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<[u8; 32], Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The principal behind a caller, from memory if it was seen lately.
+    pub async fn login(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
+        let key = self.key(caller);
+        let known = self.kept().get(&key).filter(|k| k.since.elapsed() < KEEP).map(|k| k.login.clone());
+        match known {
+            Some(login) if still_good(&login.principal) => Ok(login),
+            _ => self.verify(caller, config).await,
+        }
+    }
+
+    /// The principal behind a caller, asked anew.
+    pub async fn verify(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
+        let key = self.key(caller);
+        self.kept().remove(&key);
+        let login = self.ask(caller, config).await;
+        match &login {
+            Ok(login) => {
+                let mut kept = self.kept();
+                if kept.len() >= KEPT {
+                    kept.clear();
+                }
+                kept.insert(key, Kept { login: login.clone(), since: Instant::now() });
+            }
+            Err(LoginError::Unknown(_)) if caller.credential != Credential::Nothing => self.back_off(&caller.origin).await,
+            Err(_) => {}
+        }
+        login
+    }
+
+    fn key(&self, caller: &Caller) -> [u8; 32] {
+        // A key of 32 bytes is always accepted; without one nothing would be found, and everything asked anew.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.secret) else { return [0; 32] };
+        let mut field = |bytes: &[u8]| {
+            mac.update(&(bytes.len() as u64).to_le_bytes());
+            mac.update(bytes);
+        };
+        field(caller.database.as_bytes());
+        field(&[caller.network as u8]);
+        match &caller.credential {
+            Credential::Peer { uid } => field(&uid.to_le_bytes()),
+            Credential::Token { digest } => {
+                field(b"token");
+                field(digest);
+            }
+            Credential::Password { role, password } => {
+                field(b"password");
+                field(role.as_bytes());
+                field(password.as_bytes());
+            }
+            Credential::Nothing => field(b"nothing"),
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    async fn ask(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
+        let database = self.keepers.resolve(&caller.database).await?.oid;
+        let ask = async |question: serde_json::Value| self.keepers.ask(database, &caller.database, &question).await;
+        let (facts, at) = match &caller.credential {
+            Credential::Token { digest } => ask(json!({"token": hex(digest)})).await?,
+            Credential::Peer { uid } => {
+                let question = json!({"peer": {"uid": uid, "name": user_name(*uid).await, "equal_names": config.peer_equal_names}});
+                let (facts, at) = ask(question).await?;
+                match (&config.anonymous_role, facts.found) {
+                    (Some(role), false) => ask(json!({"anonymous": {"role": role}})).await?,
+                    _ => (facts, at),
+                }
+            }
+            Credential::Password { role, password } => {
+                if caller.network == Network::Remote {
+                    return Err(LoginError::Unknown("passwords are taken on the Unix socket and on loopback only; use a token".into()));
+                }
+                let (mut facts, at) = ask(json!({"password": {"role": role}})).await?;
+                let verifier = facts.verifier.take().filter(|_| facts.found && facts.can_login);
+                facts.found = self.check_password(verifier, password.clone()).await;
+                (facts, at)
+            }
+            Credential::Nothing => match &config.anonymous_role {
+                // A published port makes everybody's packets look alike: there a credential is always needed.
+                Some(role) if caller.network != Network::Remote => ask(json!({"anonymous": {"role": role}})).await?,
+                _ => return Err(LoginError::Unknown("a credential is needed".into())),
+            },
+        };
+        let principal = decide(facts, database, caller, config)?;
+        Ok(Login { principal: Arc::new(principal), verified_at: at })
+    }
+
+    async fn check_password(&self, verifier: Option<String>, password: String) -> bool {
+        let Ok(_permit) = self.checks.acquire().await else { return false };
+        tokio::task::spawn_blocking(move || scram::verify(verifier.as_deref(), &password)).await.unwrap_or(false)
+    }
+
+    /// Makes the next answer to an origin that keeps failing slower. Callers with a good credential are never delayed.
+    async fn back_off(&self, origin: &Arc<str>) {
+        let delay = {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            if failures.len() >= FAILURES {
+                failures.clear();
+            }
+            let (count, last) = failures.entry(origin.clone()).or_insert((0, Instant::now()));
+            if last.elapsed() > KEEP {
+                *count = 0;
+            }
+            *count += 1;
+            *last = Instant::now();
+            // The first mistakes cost nothing: people mistype.
+            Duration::from_millis(25 << (*count).saturating_sub(4).min(7)).min(MAX_BACK_OFF) * u32::from(*count > 3)
+        };
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// The rules, applied to the keeper's facts.
+fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Result<Principal, LoginError> {
+    if !facts.found {
+        return Err(LoginError::Unknown(match &caller.credential {
+            Credential::Peer { uid } => format!("operating system user {uid} is not mapped to a role; an administrator can run: select mcp.map_peer('<user name>', '<role>')"),
+            Credential::Token { .. } => format!("unknown, revoked or expired token for database \"{}\"", caller.database),
+            Credential::Password { .. } => "wrong role or password".into(),
+            Credential::Nothing => "the role for callers without a credential does not exist".into(),
+        }));
+    }
+    let denied = |message: String, hint: &str| Err(LoginError::Refused(CallError::new(Kind::Denied, message).sqlstate("28000").hint(hint)));
+    if let Some(reason) = &facts.privileged
+        && !config.privileged_roles.contains(&facts.role)
+    {
+        return denied(
+            format!("role \"{}\" is not served: {reason}", facts.role),
+            "Give the agent a role of its own with just the grants that it needs. A superuser can name exceptions in supabase_mcp.privileged_roles.",
+        );
+    }
+    if !facts.can_connect {
+        return denied(format!("role \"{}\" has no CONNECT privilege on database \"{}\"", facts.role, caller.database), "GRANT CONNECT ON DATABASE gives it.");
+    }
+    let until = [facts.valid_until, facts.token_expires].into_iter().flatten().reduce(f64::min);
+    let principal = Principal {
+        id: facts.principal,
+        database,
+        role: facts.role_oid,
+        role_name: facts.role,
+        // A role that cannot log in is shared by many: the bridge keeps them from each other's sessions.
+        form: if facts.can_login { Form::Direct } else { Form::Bridge },
+        read_only: facts.read_only,
+        until,
+        connection_limit: facts.connection_limit.and_then(|n| usize::try_from(n).ok()),
+    };
+    if !still_good(&principal) {
+        return Err(LoginError::Unknown(format!("the credential or role \"{}\" is past its time (VALID UNTIL, or the token's expiry)", principal.role_name)));
+    }
+    Ok(principal)
+}
+
+fn still_good(principal: &Principal) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    principal.until.is_none_or(|until| now < until)
+}
+
+/// The operating system's name for a user. Name services may block, so not on the runtime's thread.
+async fn user_name(uid: u32) -> Option<String> {
+    tokio::task::spawn_blocking(move || uzers::get_user_by_uid(uid).map(|u| u.name().to_string_lossy().into_owned())).await.ok().flatten()
+}

@@ -1,0 +1,214 @@
+//! Newline-delimited JSON-RPC over one byte stream: the framing of MCP's stdio transport.
+//!
+//! Runs on the gateway's runtime thread. Frames and limits are ours, because the protocol library drops what it cannot parse without a
+//! word; messages are its own. A client that hangs up cancels what it asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::ServiceExt;
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions};
+use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
+use rmcp::transport::Transport;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::Gateway;
+use crate::handler::{Handler, Session};
+
+/// Requests of one connection that may be in work at the same time, and messages that may wait to be written. Reading pauses beyond
+/// either, so a client that sends without reading fills its own socket and nobody's memory.
+pub const IN_FLIGHT: usize = 64;
+/// A client that takes none of an answer for this long is gone.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
+const CHUNK: usize = 16 * 1024;
+
+/// Serves one connection until the client leaves. `first` are bytes that were read already.
+pub async fn serve<S>(gateway: Arc<Gateway>, session: Arc<Session>, stream: S, first: Vec<u8>)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let config = gateway.config();
+    let (reader, writer) = tokio::io::split(stream);
+    let gone = CancellationToken::new();
+    let transport = Newline {
+        reader,
+        writer: Arc::new(Mutex::new(writer)),
+        session: session.clone(),
+        buffer: first,
+        scanned: 0,
+        skipping: false,
+        longest: config.max_body_bytes,
+        patience: config.body_timeout,
+        in_work: Arc::new(Semaphore::new(IN_FLIGHT)),
+        next_place: None,
+        unwritten: Arc::new(Semaphore::new(IN_FLIGHT)),
+        gone: gone.clone(),
+    };
+    let handler = Handler::new(gateway, Some(session));
+    if let Ok(service) = handler.serve_with_ct(transport, gone.clone()).await {
+        let _ = service.waiting().await;
+    }
+    gone.cancel();
+}
+
+struct Newline<S> {
+    reader: ReadHalf<S>,
+    writer: Arc<Mutex<WriteHalf<S>>>,
+    session: Arc<Session>,
+    buffer: Vec<u8>,
+    /// How much of the buffer holds no newline for certain.
+    scanned: usize,
+    /// Inside a line that was refused for its length.
+    skipping: bool,
+    longest: usize,
+    patience: Duration,
+    in_work: Arc<Semaphore>,
+    /// The place of the next request, taken before it is read.
+    next_place: Option<Arc<OwnedSemaphorePermit>>,
+    unwritten: Arc<Semaphore>,
+    /// Cancelled when the client is gone: everything in work stops at once.
+    gone: CancellationToken,
+}
+
+enum Line {
+    Text(Vec<u8>),
+    TooLong,
+    /// The client closed, broke off, or stopped in the middle of a line.
+    End,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Newline<S> {
+    async fn next_line(&mut self) -> Line {
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.scanned..]) {
+                let rest = self.buffer.split_off(self.scanned + at + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                self.scanned = 0;
+                line.pop();
+                if std::mem::take(&mut self.skipping) {
+                    continue;
+                }
+                return if line.len() > self.longest { Line::TooLong } else { Line::Text(line) };
+            }
+            self.scanned = self.buffer.len();
+            if self.skipping {
+                self.buffer.clear();
+                self.scanned = 0;
+            } else if self.buffer.len() > self.longest {
+                self.skipping = true;
+                return Line::TooLong;
+            }
+            self.buffer.reserve(CHUNK);
+            let read = self.reader.read_buf(&mut self.buffer);
+            // Between messages a client may be silent for as long as it likes; inside one it may not.
+            let read = if self.scanned == 0 && !self.skipping { Ok(read.await) } else { timeout(self.patience, read).await };
+            if !matches!(read, Ok(Ok(n)) if n > 0) {
+                return Line::End;
+            }
+        }
+    }
+
+    /// Answers a line that is no message. In a task of its own: reading may be broken off at any await, writing may not.
+    fn complain(&mut self, code: i32, message: &str, id: serde_json::Value) {
+        let error = serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}});
+        let mut bytes = serde_json::to_vec(&error).unwrap_or_default();
+        bytes.push(b'\n');
+        let (writer, gone, place) = (self.writer.clone(), self.gone.clone(), self.next_place.take());
+        tokio::spawn(async move {
+            if write(&writer, &bytes).await.is_err() {
+                gone.cancel();
+            }
+            drop(place);
+        });
+    }
+
+    /// The message in a line, or the complaint about it.
+    fn parse(line: &[u8]) -> Result<ClientJsonRpcMessage, (i32, String, serde_json::Value)> {
+        let error = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
+            Ok(message) => return Ok(message),
+            Err(error) => error,
+        };
+        match serde_json::from_slice::<serde_json::Value>(line) {
+            Err(syntax) => Err((-32700, format!("not valid JSON: {syntax}"), serde_json::Value::Null)),
+            Ok(serde_json::Value::Array(_)) => Err((-32600, "batches are not part of the protocol: send one message a line".into(), serde_json::Value::Null)),
+            Ok(value) => {
+                let id = value.get("id").filter(|id| id.is_string() || id.is_number()).cloned().unwrap_or_default();
+                Err((-32600, format!("not a valid request: {error}"), id))
+            }
+        }
+    }
+}
+
+async fn write<S: AsyncWrite>(writer: &Mutex<WriteHalf<S>>, bytes: &[u8]) -> std::io::Result<()> {
+    let mut writer = writer.lock().await;
+    timeout(WRITE_LIMIT, async {
+        writer.write_all(bytes).await?;
+        writer.flush().await
+    })
+    .await
+    .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Newline<S> {
+    type Error = std::io::Error;
+
+    fn send(&mut self, item: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        let (writer, session, gone) = (self.writer.clone(), self.session.clone(), self.gone.clone());
+        // More may wait than there are places, never fewer; it is `receive` that waits for a place.
+        let place = self.unwritten.clone().try_acquire_owned();
+        async move {
+            let mut bytes = session.splices.fill(serde_json::to_vec(&item)?);
+            bytes.push(b'\n');
+            let written = write(&writer, &bytes).await;
+            if written.is_err() {
+                gone.cancel();
+            }
+            drop(place);
+            written
+        }
+    }
+
+    /// The next message. May be dropped at any await and called again: what was read stays in `self`.
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        loop {
+            if self.next_place.is_none() {
+                self.next_place = Some(Arc::new(self.in_work.clone().acquire_owned().await.ok()?));
+            }
+            drop(self.unwritten.acquire().await);
+            let line = match self.next_line().await {
+                Line::End => {
+                    self.gone.cancel();
+                    return None;
+                }
+                Line::TooLong => {
+                    let message = format!("message is longer than {} bytes (supabase_mcp.max_body_bytes)", self.longest);
+                    self.complain(-32600, &message, serde_json::Value::Null);
+                    continue;
+                }
+                Line::Text(line) => line,
+            };
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            match Self::parse(&line) {
+                Ok(mut message) => {
+                    if let ClientJsonRpcMessage::Request(request) = &mut message
+                        && let Some(place) = self.next_place.take()
+                    {
+                        // Given back when the last trace of the request is gone, answered or not.
+                        request.request.extensions_mut().insert(place);
+                    }
+                    return Some(message);
+                }
+                Err((code, message, id)) => self.complain(code, &message, id),
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), Self::Error> {
+        self.writer.lock().await.shutdown().await
+    }
+}

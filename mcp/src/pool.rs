@@ -1,0 +1,223 @@
+//! The pool of executors: leases on processes, starting and ending them, waiting in a bounded queue.
+//!
+//! Runs on the gateway's runtime thread. The order is decided by [`Scheduler`]; this file adds the clock, the sockets and the promise
+//! that whatever happens to a caller, its process comes back or is given up.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::children::Children;
+use crate::config::Config;
+use crate::error::{CallError, Kind};
+use crate::host::SpawnError;
+use crate::process::{Lost, Process};
+use crate::scheduler::{Acquired, Grant, Key, Scheduler};
+use crate::types::{Job, Reply};
+
+/// How often a start is tried again while no worker slot is free: an evicted process needs a moment to leave its slot.
+const SLOT_RETRY: Duration = Duration::from_millis(15);
+/// How long to try: beyond this the slots belong to somebody else.
+const SLOT_LIMIT: Duration = Duration::from_millis(900);
+
+pub struct Pool {
+    children: Arc<Children>,
+    scheduler: Mutex<Scheduler<Process, oneshot::Sender<Lease>>>,
+}
+
+/// The right to run one call, and the process to run it on. Dropping it gives the process back; dropping it while a job runs cancels
+/// the job first.
+pub struct Lease {
+    pool: Arc<Pool>,
+    key: Key,
+    max: usize,
+    process: Option<Process>,
+    /// The job that was sent and not answered.
+    outstanding: Option<u64>,
+}
+
+impl Pool {
+    pub fn new(children: Arc<Children>) -> Arc<Pool> {
+        Arc::new(Pool { children, scheduler: Mutex::default() })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Scheduler<Process, oneshot::Sender<Lease>>> {
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lease with a living process on it.
+    pub async fn lease(self: &Arc<Pool>, key: Key, connection_limit: Option<usize>, config: &Config) -> Result<Lease, CallError> {
+        let limit = connection_limit.unwrap_or(usize::MAX);
+        if limit == 0 {
+            return Err(CallError::new(Kind::Denied, "the role allows no connections").sqlstate("53300").hint("Raise its CONNECTION LIMIT."));
+        }
+        let deadline = Instant::now() + config.queue_timeout;
+        let mut lease = self.turn(key, limit, config, deadline).await?;
+        if lease.process.as_ref().is_some_and(|p| p.is_alive() && p.calls < config.executor_max_calls) {
+            return Ok(lease);
+        }
+        lease.process = None;
+        lease.start(deadline).await?;
+        Ok(lease)
+    }
+
+    /// Waits for the caller's turn; the lease may have no process yet.
+    async fn turn(self: &Arc<Pool>, key: Key, limit: usize, config: &Config, deadline: Instant) -> Result<Lease, CallError> {
+        let max = config.max_executors;
+        let mut turn = None;
+        let acquired = self.lock().acquire(&key, limit, max, config.queue_length, || {
+            let (sender, receiver) = oneshot::channel();
+            turn = Some(receiver);
+            sender
+        });
+        match (acquired, turn) {
+            (Acquired::Granted(grant), _) => Ok(self.granted(key, max, grant)),
+            (Acquired::Waiting, Some(turn)) => match timeout_at(deadline, turn).await {
+                Ok(Ok(lease)) => Ok(lease),
+                _ => {
+                    self.lock().forget(oneshot::Sender::is_closed);
+                    Err(busy(format!("no executor came free within {} ms", config.queue_timeout.as_millis())))
+                }
+            },
+            _ => Err(busy(format!("{} calls of this role wait already", config.queue_length))),
+        }
+    }
+
+    fn granted(self: &Arc<Pool>, key: Key, max: usize, grant: Grant<Process>) -> Lease {
+        let process = match grant {
+            Grant::Use(process) => Some(process),
+            Grant::Start => None,
+        };
+        Lease { pool: self.clone(), key, max, process, outstanding: None }
+    }
+
+    /// Hands the freed places to those who wait. A lease whose receiver is gone comes back through its own drop.
+    fn deliver(self: &Arc<Pool>, max: usize) {
+        loop {
+            let Some(delivery) = self.lock().next_delivery(max) else { return };
+            let lease = self.granted(delivery.key, max, delivery.grant);
+            drop(delivery.ticket.send(lease));
+        }
+    }
+
+    /// Ends idle processes that nobody used for a while.
+    pub fn sweep(self: &Arc<Pool>, idle: Duration) {
+        let left = self.lock().take_idle(|_, p| p.idle_since.elapsed() >= idle || !p.is_alive());
+        drop(left);
+    }
+
+    /// Ends the idle processes of a database, or all.
+    pub fn dismiss(self: &Arc<Pool>, database: Option<u32>) {
+        let left = self.lock().take_idle(|key, _| database.is_none_or(|d| key.database == d));
+        drop(left);
+    }
+}
+
+fn busy(message: String) -> CallError {
+    CallError::new(Kind::Busy, message)
+        .sqlstate("53000")
+        .hint("Try again shortly. To run more at once, an administrator can raise supabase_mcp.max_executors and max_worker_processes.")
+}
+
+impl Lease {
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The epoch of the process's hello.
+    pub fn ready_at(&self) -> u64 {
+        self.process.as_ref().map_or(u64::MAX, |p| p.ready_at)
+    }
+
+    async fn start(&mut self, deadline: Instant) -> Result<(), CallError> {
+        let give_up = deadline.min(Instant::now() + SLOT_LIMIT);
+        loop {
+            let error = match self.pool.children.start(self.key.database, self.key.role, self.key.form).await {
+                Ok(process) => {
+                    self.process = Some(process);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match error {
+                SpawnError::NoSlot if Instant::now() < give_up => tokio::time::sleep(SLOT_RETRY).await,
+                SpawnError::NoSlot => {
+                    return Err(CallError::new(Kind::Busy, "no background worker slot is free")
+                        .sqlstate("53400")
+                        .hint("Try again shortly, or have an administrator raise max_worker_processes."));
+                }
+                SpawnError::Died => {
+                    return Err(CallError::new(Kind::Unavailable, "the process for this call could not start")
+                        .hint("The server log says why: the role may have lost LOGIN or CONNECT, or a library to preload is missing."));
+                }
+                SpawnError::Unavailable => {
+                    return Err(CallError::new(Kind::Unavailable, "the server does not start processes now").hint("Try again shortly."));
+                }
+            }
+        }
+    }
+
+    /// Runs one job. Dropping the future cancels the job.
+    pub async fn run(&mut self, job: &Job, arguments: &[u8]) -> Result<(Reply, Vec<u8>), Lost> {
+        let process = self.process.as_mut().ok_or(Lost)?;
+        self.outstanding = Some(job.id);
+        let answer = match process.send(job, arguments).await {
+            Ok(()) => process.receive(job.id).await,
+            Err(lost) => Err(lost),
+        };
+        self.settle(answer)
+    }
+
+    /// Ends the job that [`Lease::run`] was dropped over, and gives its answer.
+    pub async fn cancel(&mut self) -> Result<(Reply, Vec<u8>), Lost> {
+        let (Some(process), Some(id)) = (self.process.as_mut(), self.outstanding) else { return Err(Lost) };
+        let answer = process.cancel(id).await;
+        self.settle(answer)
+    }
+
+    fn settle(&mut self, answer: Result<(Reply, Vec<u8>), Lost>) -> Result<(Reply, Vec<u8>), Lost> {
+        self.outstanding = None;
+        if answer.as_ref().map_or(true, |(reply, _)| reply.leaving) {
+            self.process = None;
+        }
+        answer
+    }
+
+    /// Gives up the process and starts another one in its place.
+    pub async fn replace(&mut self, config: &Config) -> Result<(), CallError> {
+        self.process = None;
+        self.start(Instant::now() + config.queue_timeout).await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.outstanding.is_some() {
+            let mut lease = Lease {
+                pool: self.pool.clone(),
+                key: self.key.clone(),
+                max: self.max,
+                process: self.process.take(),
+                outstanding: self.outstanding.take(),
+            };
+            // The place stays taken until the job has really ended.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move {
+                    let _ = lease.cancel().await;
+                });
+            } else {
+                lease.outstanding = None;
+                lease.process = None;
+            }
+            return;
+        }
+        let process = self.process.take().map(|mut process| {
+            process.idle_since = Instant::now();
+            process
+        });
+        self.pool.lock().release(&self.key, process);
+        self.pool.deliver(self.max);
+    }
+}

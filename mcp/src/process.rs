@@ -1,0 +1,91 @@
+//! One executor or keeper, seen from the gateway: a socket, a process id, one job at a time.
+//!
+//! Whoever owns the value owns the process: dropping it closes the socket, and the process leaves by itself. No job is sent twice by
+//! this file; whether a lost one may be tried again is the caller's decision.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout};
+
+use crate::ipc::{self, Decoder, KIND_REPLY, MAX_FRAME};
+use crate::types::{Job, Reply};
+
+/// How long a cancelled call may take to end by itself before it is terminated, and then before its process is given up.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// The process went away, or said something that is not an answer.
+#[derive(Debug)]
+pub struct Lost;
+
+pub struct Process {
+    stream: UnixStream,
+    decoder: Decoder,
+    pid: i32,
+    /// The gateway's epoch at the hello: facts that were read before it may miss a change that this process never saw.
+    pub ready_at: u64,
+    /// Jobs sent.
+    pub calls: u64,
+    pub idle_since: Instant,
+}
+
+impl Process {
+    pub fn new(stream: UnixStream, pid: i32, ready_at: u64) -> Process {
+        Process { stream, decoder: Decoder::new(MAX_FRAME), pid, ready_at, calls: 0, idle_since: Instant::now() }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Whether the process is still there: an idle one says nothing, so anything to read is its end.
+    pub fn is_alive(&self) -> bool {
+        let mut probe = [0u8; 1];
+        matches!(self.stream.try_read(&mut probe), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    pub async fn send(&mut self, job: &Job, arguments: &[u8]) -> Result<(), Lost> {
+        self.calls += 1;
+        self.stream.write_all(&ipc::encode_job(job, arguments)).await.map_err(|_| Lost)
+    }
+
+    /// Waits for the answer to job `id`.
+    pub async fn receive(&mut self, id: u64) -> Result<(Reply, Vec<u8>), Lost> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame().map_err(|_| Lost)? {
+                if frame.kind != KIND_REPLY {
+                    return Err(Lost);
+                }
+                let (reply, payload) = ipc::split::<Reply>(frame.body).map_err(|_| Lost)?;
+                return if reply.id == id { Ok((reply, payload)) } else { Err(Lost) };
+            }
+            let buffer = self.decoder.buffer();
+            buffer.reserve(16 * 1024);
+            match self.stream.read_buf(buffer).await {
+                Ok(0) | Err(_) => return Err(Lost),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Ends the running job `id`: asks, then insists. `Ok` when the process can be used again.
+    ///
+    /// SIGINT reaches only this job: it is sent before the next one is, and the executor forgets an unspent one at its next job.
+    pub async fn cancel(&mut self, id: u64) -> Result<(Reply, Vec<u8>), Lost> {
+        self.signal(Signal::INT);
+        if let Ok(answer) = timeout(CANCEL_GRACE, self.receive(id)).await {
+            return answer;
+        }
+        self.signal(Signal::TERM);
+        timeout(CANCEL_GRACE, self.receive(id)).await.unwrap_or(Err(Lost))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.pid) {
+            // The process may have ended meanwhile; the socket's end says so.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Who gets which executor, and when: a pure state machine.
+//!
+//! Knows keys, counts and order; starts nothing, sends nothing, has no clock. `P` is an idle process, `W` the ticket of somebody who
+//! waits. Fair between roles: when a process comes free, the roles that wait take turns, so that one role's flood delays another
+//! role by at most one running call. A process never serves two keys; one that is in the way of another key is given up.
+
+use std::collections::{HashMap, VecDeque};
+
+/// What an executor is bound to for life: one database, one role, one principal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub database: u32,
+    pub role: u32,
+    pub form: crate::types::Form,
+    pub principal: String,
+}
+
+impl Key {
+    fn lane(&self) -> Lane {
+        Lane { database: self.database, role: self.role }
+    }
+}
+
+/// Waiting happens per role in a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Lane {
+    database: u32,
+    role: u32,
+}
+
+/// Permission to run one call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Grant<P> {
+    /// On this warm process.
+    Use(P),
+    /// On a process that the holder starts: its place is counted already.
+    Start,
+}
+
+/// The answer to [`Scheduler::acquire`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Acquired<P> {
+    Granted(Grant<P>),
+    /// The ticket stands in the queue.
+    Waiting,
+    /// The role's queue is full.
+    Full,
+}
+
+struct Idle<P> {
+    key: Key,
+    process: P,
+}
+
+struct Waiter<W> {
+    key: Key,
+    limit: usize,
+    ticket: W,
+}
+
+/// A grant for somebody who waited.
+pub struct Delivery<P, W> {
+    pub key: Key,
+    pub ticket: W,
+    pub grant: Grant<P>,
+}
+
+pub struct Scheduler<P, W> {
+    /// Oldest first, so that the least recently used is at the front.
+    idle: VecDeque<Idle<P>>,
+    /// Running or starting, per lane.
+    busy: HashMap<Lane, usize>,
+    /// Idle, running and starting.
+    total: usize,
+    /// Lanes with waiters; the front is next.
+    turns: VecDeque<Lane>,
+    queues: HashMap<Lane, VecDeque<Waiter<W>>>,
+    /// How often an idle process had to make room for another key.
+    pub evictions: u64,
+}
+
+impl<P, W> Default for Scheduler<P, W> {
+    fn default() -> Self {
+        Scheduler { idle: VecDeque::new(), busy: HashMap::new(), total: 0, turns: VecDeque::new(), queues: HashMap::new(), evictions: 0 }
+    }
+}
+
+impl<P, W> Scheduler<P, W> {
+    /// Asks for a process. `limit` is the role's own limit on processes, `max` the pool's, `queue` the longest queue of a role.
+    /// The ticket is made only when the caller has to wait.
+    pub fn acquire(&mut self, key: &Key, limit: usize, max: usize, queue: usize, ticket: impl FnOnce() -> W) -> Acquired<P> {
+        let lane = key.lane();
+        let nobody_waits = self.queues.get(&lane).is_none_or(VecDeque::is_empty);
+        if nobody_waits && let Some(grant) = self.grant(key, limit, max) {
+            return Acquired::Granted(grant);
+        }
+        let waiting = self.queues.entry(lane).or_default();
+        if waiting.len() >= queue {
+            return Acquired::Full;
+        }
+        if waiting.is_empty() {
+            self.turns.push_back(lane);
+        }
+        waiting.push_back(Waiter { key: key.clone(), limit, ticket: ticket() });
+        Acquired::Waiting
+    }
+
+    fn grant(&mut self, key: &Key, limit: usize, max: usize) -> Option<Grant<P>> {
+        let lane = key.lane();
+        if self.busy.get(&lane).copied().unwrap_or(0) >= limit {
+            return None;
+        }
+        // The most recently used one: its caches are warm, and the others can go idle.
+        let grant = if let Some(at) = self.idle.iter().rposition(|i| i.key == *key) {
+            self.idle.remove(at).map(|i| Grant::Use(i.process))?
+        } else if self.total < max {
+            self.total += 1;
+            Grant::Start
+        } else {
+            // The front is the least recently used; dropping it closes its socket, and the process leaves.
+            self.idle.pop_front()?;
+            self.evictions += 1;
+            Grant::Start
+        };
+        *self.busy.entry(lane).or_default() += 1;
+        Some(grant)
+    }
+
+    /// A call is over. `process` is `None` when its process is gone.
+    pub fn release(&mut self, key: &Key, process: Option<P>) {
+        let lane = key.lane();
+        if let Some(count) = self.busy.get_mut(&lane) {
+            *count -= 1;
+            if *count == 0 {
+                self.busy.remove(&lane);
+            }
+        }
+        match process {
+            Some(process) => self.idle.push_back(Idle { key: key.clone(), process }),
+            None => self.total = self.total.saturating_sub(1),
+        }
+    }
+
+    /// The next grant for somebody who waits, if there is one. Call it until it returns `None`.
+    pub fn next_delivery(&mut self, max: usize) -> Option<Delivery<P, W>> {
+        for _ in 0..self.turns.len() {
+            let lane = self.turns.pop_front()?;
+            let Some((key, limit)) = self.queues.get(&lane).and_then(|q| q.front()).map(|w| (w.key.clone(), w.limit)) else {
+                self.queues.remove(&lane);
+                continue;
+            };
+            let Some(grant) = self.grant(&key, limit, max) else {
+                self.turns.push_back(lane);
+                continue;
+            };
+            let queue = self.queues.get_mut(&lane)?;
+            let waiter = queue.pop_front()?;
+            if queue.is_empty() {
+                self.queues.remove(&lane);
+            } else {
+                self.turns.push_back(lane);
+            }
+            return Some(Delivery { key, ticket: waiter.ticket, grant });
+        }
+        None
+    }
+
+    /// Forgets the waiters that `gone` says nobody waits behind any more.
+    pub fn forget(&mut self, gone: impl Fn(&W) -> bool) {
+        self.queues.retain(|_, queue| {
+            queue.retain(|w| !gone(&w.ticket));
+            !queue.is_empty()
+        });
+        let queues = &self.queues;
+        self.turns.retain(|lane| queues.contains_key(lane));
+    }
+
+    /// Takes out the idle processes that `leave` names; dropping them ends them.
+    pub fn take_idle(&mut self, mut leave: impl FnMut(&Key, &P) -> bool) -> Vec<P> {
+        let mut taken = Vec::new();
+        for _ in 0..self.idle.len() {
+            let Some(entry) = self.idle.pop_front() else { break };
+            if leave(&entry.key, &entry.process) {
+                self.total = self.total.saturating_sub(1);
+                taken.push(entry.process);
+            } else {
+                self.idle.push_back(entry);
+            }
+        }
+        taken
+    }
+
+    pub fn idle(&self) -> impl Iterator<Item = (&Key, &P)> {
+        self.idle.iter().map(|i| (&i.key, &i.process))
+    }
+
+    pub fn busy_in(&self, database: Option<u32>) -> usize {
+        self.busy.iter().filter(|(lane, _)| database.is_none_or(|d| lane.database == d)).map(|(_, n)| n).sum()
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.queues.values().map(VecDeque::len).sum()
+    }
+
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Form;
+
+    fn key(role: u32) -> Key {
+        Key { database: 1, role, form: Form::Direct, principal: format!("r{role}") }
+    }
+
+    /// Two processes at the most, queues of three.
+    fn ask(s: &mut Scheduler<u32, u32>, role: u32, ticket: u32) -> Acquired<u32> {
+        s.acquire(&key(role), usize::MAX, 2, 3, || ticket)
+    }
+
+    fn drain(s: &mut Scheduler<u32, u32>) -> Vec<u32> {
+        std::iter::from_fn(|| s.next_delivery(2)).map(|d| d.ticket).collect()
+    }
+
+    #[test]
+    fn warm_process_is_used_again_by_its_own_key_only() {
+        let mut s = Scheduler::default();
+        assert_eq!(ask(&mut s, 1, 0), Acquired::Granted(Grant::Start));
+        s.release(&key(1), Some(11));
+        assert_eq!(ask(&mut s, 2, 0), Acquired::Granted(Grant::Start));
+        assert_eq!(ask(&mut s, 1, 0), Acquired::Granted(Grant::Use(11)));
+    }
+
+    #[test]
+    fn idle_process_of_another_role_makes_room() {
+        let mut s = Scheduler::default();
+        for (role, process) in [(1, 11), (2, 22)] {
+            assert_eq!(ask(&mut s, role, 0), Acquired::Granted(Grant::Start));
+            s.release(&key(role), Some(process));
+        }
+        assert_eq!(ask(&mut s, 3, 0), Acquired::Granted(Grant::Start));
+        assert_eq!((s.evictions, s.total()), (1, 2));
+        assert_eq!(s.idle().map(|(_, p)| *p).collect::<Vec<_>>(), [22], "the least recently used one left");
+    }
+
+    #[test]
+    fn roles_take_turns_when_everybody_waits() {
+        let mut s = Scheduler::default();
+        assert_eq!(ask(&mut s, 1, 0), Acquired::Granted(Grant::Start));
+        assert_eq!(ask(&mut s, 1, 0), Acquired::Granted(Grant::Start));
+        for ticket in [101, 102, 103] {
+            assert_eq!(ask(&mut s, 1, ticket), Acquired::Waiting);
+        }
+        assert_eq!(ask(&mut s, 2, 201), Acquired::Waiting);
+        assert_eq!(ask(&mut s, 1, 104), Acquired::Full);
+        s.release(&key(1), Some(11));
+        assert_eq!(drain(&mut s), [101]);
+        s.release(&key(1), Some(11));
+        assert_eq!(drain(&mut s), [201], "the other role is next, although two of the first wait longer");
+        s.release(&key(2), Some(22));
+        assert_eq!(drain(&mut s), [102]);
+    }
+
+    #[test]
+    fn connection_limit_of_a_role_holds_and_blocks_nobody_else() {
+        let mut s: Scheduler<u32, u32> = Scheduler::default();
+        assert_eq!(s.acquire(&key(1), 1, 4, 3, || 0), Acquired::Granted(Grant::Start));
+        assert_eq!(s.acquire(&key(1), 1, 4, 3, || 1), Acquired::Waiting);
+        assert!(s.next_delivery(4).is_none());
+        assert_eq!(s.acquire(&key(2), 9, 4, 3, || 2), Acquired::Granted(Grant::Start));
+        s.release(&key(1), None);
+        assert_eq!(s.next_delivery(4).map(|d| (d.ticket, d.grant)), Some((1, Grant::Start)));
+    }
+
+    #[test]
+    fn counts_return_to_zero() {
+        let mut s = Scheduler::default();
+        for round in 0..50u32 {
+            for role in 1..4 {
+                let _ = ask(&mut s, role, round);
+            }
+            s.forget(|ticket| ticket % 3 == 0);
+            for role in 1..4 {
+                while s.busy.contains_key(&key(role).lane()) {
+                    s.release(&key(role), (round % 2 == 0).then_some(round));
+                }
+            }
+            while let Some(delivery) = s.next_delivery(2) {
+                s.release(&delivery.key, None);
+            }
+        }
+        assert_eq!((s.waiting(), s.busy_in(None)), (0, 0));
+        s.take_idle(|_, _| true);
+        assert_eq!(s.total(), 0);
+    }
+}
