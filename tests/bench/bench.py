@@ -1,0 +1,190 @@
+"""`make bench`: the same statements through pgbench and through MCP, side by side in one run on a server of its own.
+
+Owns what is measured and in which order; measure.py takes the figures, report.py prints them. One connection is measured with
+every process on one core, for otherwise most of what is seen is the other core waking up. BENCH_SECONDS (default 3) is the time
+of one measurement; there are about forty. The figures also go to target/bench.json.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import cluster  # noqa: E402
+import measure  # noqa: E402
+import report  # noqa: E402
+
+SECONDS = float(os.environ.get("BENCH_SECONDS", "3"))
+WAYS = {"newline": "newline JSON-RPC, Unix socket", "http-unix": "HTTP, Unix socket", "http-tcp": "HTTP, loopback TCP"}
+SELECT_1 = ("select 1", "select 1;\n", {"query": "select 1"})
+KEY = ("key in 1,000,000 rows",
+       "\\set aid random(1, 1000000)\nselect abalance from pgbench_accounts where aid = :aid;\n",
+       {"query": "select abalance from pgbench_accounts where aid = %d"})
+WIDE = "select id, name, amount, at, active from bench.wide where id <= 1000"
+ALL = "select id, name, amount, at, active from bench.wide"
+
+
+class Bench:
+    def __init__(self, server, load, core):
+        self.server, self.load, self.core = server, load, core
+        self.results = {}
+
+    def keep(self, name, figures):
+        self.results[name] = figures
+        return figures
+
+    def one_connection(self):
+        """One connection, everything on one core."""
+        measure.pin_server(self.server, {self.core})
+        for name, script, arguments in (SELECT_1, KEY):
+            report.LATENCY.heading(f"{name}, one connection, one core")
+            base = self.keep(f"{name} c1 pgbench", measure.pgbench(self.server, script, 1, int(SECONDS), self.core))
+            report.latency_row("pgbench -M simple", base)
+            for way, target in (("newline", 3), ("http-unix", 4), ("http-tcp", 4.5)):
+                figures = self.load.run(way, arguments, seconds=SECONDS, core=self.core, rows=1)
+                report.latency_row(WAYS[way], self.keep(f"{name} c1 {way}", figures), base, target)
+        for way in ("newline", "http-unix"):
+            base = self.results["select 1 c1 pgbench"]
+            figures = self.load.run(way, SELECT_1[2], seconds=SECONDS, core=self.core, revision="2026-07-28")
+            report.latency_row(f"select 1, 2026-07-28, {way}", self.keep(f"select 1 c1 {way} 2026-07-28", figures), base)
+
+    def many_rows(self):
+        report.LATENCY.heading("1,000 rows of 5 columns, one connection, one core")
+        base = self.keep("rows pgbench", measure.pgbench(self.server, f"{WIDE};\n", 1, int(SECONDS), self.core))
+        report.latency_row("pgbench -M simple", base)
+        figures = {}
+        for way, target in (("newline", 3), ("http-unix", None), ("http-tcp", None)):
+            figures[way] = self.load.run(way, {"query": WIDE}, seconds=SECONDS, core=self.core, rows=1000)
+            report.latency_row(WAYS[way], self.keep(f"rows {way}", figures[way]), base, target)
+        before = self.executor_memory()
+        asked = self.load.run("newline", {"query": ALL}, seconds=SECONDS, core=self.core, rows=1000)
+        after = self.executor_memory()
+        report.latency_row("100,000 rows asked, newline", self.keep("capped newline", asked), figures["newline"], 1.1)
+        print("  (the last row is beside the 1,000 rows of newline, not beside pgbench)")
+        self.keep("capped growth MB", after - before)
+
+    def executor_memory(self):
+        return sum(measure.memory(pid)["private"] for pid in measure.of_kind(self.server, "executor"))
+
+    def catalog(self):
+        report.LATENCY.heading("list_tables of a schema with 205 tables, one connection, one core")
+        script = "select mcp.list_tables(array['many']);\n"
+        base = self.keep("list pgbench", measure.pgbench(self.server, script, 1, int(SECONDS), self.core))
+        report.latency_row("the same function in pgbench", base)
+        for way, target in (("newline", 1.5), ("http-unix", None)):
+            figures = self.load.run(way, {"schemas": ["many"]}, seconds=SECONDS, core=self.core, tool="list_tables")
+            report.latency_row(WAYS[way], self.keep(f"list {way}", figures), base, target)
+
+    def many_connections(self):
+        measure.pin_server(self.server, os.sched_getaffinity(0))
+        for connections in (8, 32):
+            for name, script, arguments in (SELECT_1, KEY):
+                report.LATENCY.heading(f"{name}, {connections} connections, all cores")
+                base = measure.pgbench(self.server, script, connections, int(SECONDS))
+                report.latency_row("pgbench -M simple", self.keep(f"{name} c{connections} pgbench", base))
+                for way, share in (("newline", 0.35), ("http-unix", 0.25), ("http-tcp", 0.25)):
+                    figures = self.load.run(way, arguments, connections, SECONDS, rows=1)
+                    report.latency_row(WAYS[way], self.keep(f"{name} c{connections} {way}", figures), base,
+                                       share if connections == 8 else None, by="per_second")
+
+    def cold_starts(self, tokens):
+        """The first call of a role: its token is looked up, a process is forked and connects."""
+        times = []
+        for token in tokens:
+            load = measure.Load(self.load.program, self.load.socket, self.load.port, token)
+            times.append(load.run("http-tcp", SELECT_1[2], seconds=0.01, warm_up=0, calls=1)["first"] / 1000)
+        self.keep("cold ms", times)
+        return times
+
+
+def gateway_memory(server):
+    return measure.memory(measure.of_kind(server, "gateway")[0])
+
+
+def first_answer(server, program, socket, port):
+    """Seconds from `create extension` in a server that has never seen the library to the first answer."""
+    user = os.environ.get("USER") or subprocess.run(["id", "-un"], capture_output=True, text=True).stdout.strip()
+    began = time.monotonic()
+    server.sql(f"create extension supabase_mcp; select mcp.grant_tools('bench_reader'); select mcp.map_peer('{user}', 'bench_reader')")
+    load = measure.Load(program, socket, port, "none")
+    while True:
+        try:
+            load.run("newline", SELECT_1[2], seconds=0.01, warm_up=0, calls=1)
+            return time.monotonic() - began
+        except RuntimeError:
+            if time.monotonic() - began > 20:
+                raise
+            time.sleep(0.005)
+
+
+def token(server, role):
+    return server.sql(f"select mcp.create_token('{role}', 'bench {role}')").splitlines()[-1]
+
+
+def run(server, program):
+    core = max(os.sched_getaffinity(0))
+    server.init().own_address()
+    port = cluster.free_port(0)
+    server.set("supabase_mcp.port", port)
+    server.start()
+    server.run("pgbench", "-i", "-q", "-s", "10", "-h", server.socket_folder, "-p", server.port, "-U", server.user, "postgres")
+    server.sql((HERE / "prepare.sql").read_text())
+    socket = server.socket_folder / f".s.MCP.{port}"
+    print(f"{server.version}; {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}; {SECONDS:g} s a measurement")
+
+    install = first_answer(server, program, socket, port)
+    bench = Bench(server, measure.Load(program, socket, port, token(server, "bench_reader")), core)
+    bench.keep("first answer s", install)
+    cold_tokens = []
+    for n in range(1, 11):
+        server.sql(f"select mcp.grant_tools('bench_cold_{n}')")
+        cold_tokens.append(token(server, f"bench_cold_{n}"))
+    cold = bench.cold_starts(cold_tokens)
+    bench.one_connection()
+    bench.many_rows()
+    bench.catalog()
+    bench.many_connections()
+    gateway = bench.keep("gateway MB", gateway_memory(server))
+    executors = [measure.memory(pid) for pid in measure.of_kind(server, "executor")]
+    bench.keep("executors MB", executors)
+
+    report.SINGLE.heading("Starts and memory")
+    report.single_row("create extension to the first answer", install, "s", 1, 2)
+    report.single_row("first call of a role, median of 10 (a process starts)", sorted(cold)[len(cold) // 2], "ms", 15)
+    report.single_row("first call of a role, slowest of 10", max(cold), "ms")
+    report.single_row("gateway, private memory after the run", gateway["private"], "MB", 12)
+    report.single_row("gateway, PSS after the run", gateway["pss"], "MB")
+    if executors:
+        report.single_row("idle executor after the run, private memory, largest", max(one["private"] for one in executors), "MB", 8)
+        report.single_row("idle executor after the run, PSS, largest", max(one["pss"] for one in executors), "MB")
+    report.single_row("executor's growth over 100,000-row answers", bench.results["capped growth MB"], "MB", 16)
+    return bench.results
+
+
+def main():
+    program = str((ROOT / os.environ.get("LOAD", "target/release/load")).resolve())
+    server = None
+    try:
+        server = cluster.Server(os.environ.get("PG_CONFIG", "pg_config"), "supabase_mcp-bench")
+        results = run(server, program)
+        (ROOT / "target" / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
+        return 0
+    except (cluster.Failed, RuntimeError) as failure:
+        print(f"\nThe benchmark failed: {failure}", file=sys.stderr)
+        if server is not None:
+            print(server.log(30), file=sys.stderr)
+        return 1
+    finally:
+        if server is not None:
+            server.remove()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
