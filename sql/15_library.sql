@@ -1,0 +1,27 @@
+-- Owns: the declarations of the functions that live in the library. The symbol of each is said here and nowhere else.
+-- Runs: _invalidate within the statement of whoever changes a token or the peer map; the others in an administrator's session.
+-- Must not: be executable by anybody but the owner and, as sql/90_grants.sql says, mcp_admin.
+
+create function mcp._random_bytes(length integer) returns bytea
+    language c volatile strict parallel restricted
+    as 'MODULE_PATHNAME', 'supabase_mcp_random_bytes';
+comment on function mcp._random_bytes(integer) is
+    'Bytes from the server''s strong random source; core offers none of this length without pgcrypto';
+
+create function mcp._invalidate() returns trigger
+    language c volatile
+    as 'MODULE_PATHNAME', 'supabase_mcp_invalidate';
+comment on function mcp._invalidate() is
+    'Tells every process of the MCP server, through relation cache invalidation, that tokens or the peer map changed';
+
+create function mcp._admin(command text, database text) returns text
+    language c volatile parallel unsafe
+    as 'MODULE_PATHNAME', 'supabase_mcp_admin';
+comment on function mcp._admin(text, text) is
+    'Sends a command (status, drain, on, off) to the gateway and returns its answer as JSON';
+
+create function mcp._start() returns void
+    language c volatile parallel unsafe
+    as 'MODULE_PATHNAME', 'supabase_mcp_start';
+comment on function mcp._start() is
+    'Starts the gateway unless it runs already; it is one process for the whole server';

@@ -1,0 +1,115 @@
+-- Owns: who may call: the tables of tokens and of peers, and the walls around them.
+-- Runs: in the sessions of administrators; the keeper process reads the tables.
+-- Must not: show a token's hash, or let an administrator hand out a role that is not theirs to give.
+--
+-- The rules are row-level security, not code in SECURITY DEFINER functions: a policy judges the true current user, also
+-- when a function of somebody else stands between, and it holds for plain INSERT and DELETE as well.
+
+create table mcp._tokens (
+    id bigint generated always as identity primary key,
+    hash bytea not null unique check (pg_catalog.octet_length(hash) operator(pg_catalog.=) 32),
+    -- regrole and not a name: a token follows its role through a rename, and never falls to a later role of the same name.
+    role regrole not null,
+    label text unique check (label operator(pg_catalog.<>) ''),
+    expires_at timestamptz,
+    read_only boolean not null default false,
+    created_at timestamptz not null default pg_catalog.now(),
+    created_by name not null default current_user
+);
+comment on table mcp._tokens is 'Bearer tokens. Read them through the view mcp.tokens, make them with mcp.create_token';
+comment on column mcp._tokens.id is 'Number of the token; appears in logs instead of the token';
+comment on column mcp._tokens.hash is 'SHA-256 of the token''s text, which itself is stored nowhere';
+comment on column mcp._tokens.role is 'Role that a call with this token runs as';
+comment on column mcp._tokens.label is 'What the token is for, in the words of whoever made it; unique, to revoke it by';
+comment on column mcp._tokens.expires_at is 'From this time on the token is refused; null for never';
+comment on column mcp._tokens.read_only is 'Calls with this token run read-only whatever the role may do';
+comment on column mcp._tokens.created_at is 'When the token was made';
+comment on column mcp._tokens.created_by is 'Role that made the token';
+comment on constraint _tokens_pkey on mcp._tokens is 'Tokens are known by number';
+comment on constraint _tokens_hash_key on mcp._tokens is 'The look-up of every call goes through this index';
+comment on constraint _tokens_hash_check on mcp._tokens is 'SHA-256 has 32 bytes';
+comment on constraint _tokens_label_key on mcp._tokens is 'A label names one token, so that revoking by label is unambiguous';
+comment on constraint _tokens_label_check on mcp._tokens is 'No label is null, not an empty text';
+comment on sequence mcp._tokens_id_seq is 'Numbers of mcp._tokens';
+
+create table mcp._peer_map (
+    os_user text primary key check (os_user operator(pg_catalog.<>) ''),
+    role regrole not null,
+    created_at timestamptz not null default pg_catalog.now(),
+    created_by name not null default current_user
+);
+comment on table mcp._peer_map is 'Operating system users that may call through the Unix socket. Read it through the view mcp.peer_map';
+comment on column mcp._peer_map.os_user is 'Name of the operating system user; digits alone are a user id, for users without a name (containers)';
+comment on column mcp._peer_map.role is 'Role that the user''s calls run as';
+comment on column mcp._peer_map.created_at is 'When the entry was made';
+comment on column mcp._peer_map.created_by is 'Role that made the entry';
+comment on constraint _peer_map_pkey on mcp._peer_map is 'A user stands for one role';
+comment on constraint _peer_map_os_user_check on mcp._peer_map is 'An empty name would match nobody';
+
+create trigger invalidate after insert or update or delete or truncate on mcp._tokens
+    for each statement execute function mcp._invalidate();
+comment on trigger invalidate on mcp._tokens is 'A revoked or changed token counts from the next call on';
+create trigger invalidate after insert or update or delete or truncate on mcp._peer_map
+    for each statement execute function mcp._invalidate();
+comment on trigger invalidate on mcp._peer_map is 'A changed entry counts from the next call on';
+
+-- Members of mcp_admin may see and take away everything, and give only roles on which they have ADMIN OPTION. A role
+-- itself is left out: PostgreSQL 15 lets a session administer its own role, later versions do not.
+alter table mcp._tokens enable row level security;
+create policy see on mcp._tokens for select to mcp_admin using (true);
+comment on policy see on mcp._tokens is 'Administrators see every token (its hash is kept from them by column privileges)';
+create policy revoke on mcp._tokens for delete to mcp_admin using (true);
+comment on policy revoke on mcp._tokens is 'Taking access away is always allowed to an administrator';
+create policy give on mcp._tokens for insert to mcp_admin with check (
+    pg_catalog.pg_has_role(current_user, role::pg_catalog.oid, 'MEMBER WITH ADMIN OPTION')
+    and role::pg_catalog.oid operator(pg_catalog.<>) current_user::pg_catalog.regrole::pg_catalog.oid
+    and created_by operator(pg_catalog.=) current_user);
+comment on policy give on mcp._tokens is 'A token may be made only for a role on which its maker has ADMIN OPTION';
+
+alter table mcp._peer_map enable row level security;
+create policy see on mcp._peer_map for select to mcp_admin using (true);
+comment on policy see on mcp._peer_map is 'Administrators see every entry';
+create policy revoke on mcp._peer_map for delete to mcp_admin using (true);
+comment on policy revoke on mcp._peer_map is 'Taking access away is always allowed to an administrator';
+create policy give on mcp._peer_map for insert to mcp_admin with check (
+    pg_catalog.pg_has_role(current_user, role::pg_catalog.oid, 'MEMBER WITH ADMIN OPTION')
+    and role::pg_catalog.oid operator(pg_catalog.<>) current_user::pg_catalog.regrole::pg_catalog.oid
+    and created_by operator(pg_catalog.=) current_user);
+comment on policy give on mcp._peer_map is 'A user may be mapped only to a role on which the mapper has ADMIN OPTION';
+
+-- pg_dump keeps these rows. Those of roles that are gone stay out: they would be restored by number, and that number may be
+-- another role's by then.
+select pg_catalog.pg_extension_config_dump('mcp._tokens',
+    'where exists (select from pg_catalog.pg_roles r where r.oid operator(pg_catalog.=) role::pg_catalog.oid)');
+select pg_catalog.pg_extension_config_dump('mcp._tokens_id_seq', '');
+select pg_catalog.pg_extension_config_dump('mcp._peer_map',
+    'where exists (select from pg_catalog.pg_roles r where r.oid operator(pg_catalog.=) role::pg_catalog.oid)');
+
+-- security_invoker: the policies above must judge the reader, not the views' owner.
+create view mcp.tokens with (security_invoker = true) as
+    select t.id, t.label, t.role, t.read_only, t.expires_at,
+           case
+               when r.oid is null then 'role dropped'
+               when t.expires_at operator(pg_catalog.<=) pg_catalog.now() then 'expired'
+               else 'active'
+           end as state,
+           t.created_at, t.created_by
+      from mcp._tokens t
+      left join pg_catalog.pg_roles r on r.oid operator(pg_catalog.=) t.role::pg_catalog.oid;
+comment on view mcp.tokens is 'Bearer tokens and the roles they stand for; never the tokens themselves';
+comment on column mcp.tokens.id is 'Number of the token, for mcp.revoke_token';
+comment on column mcp.tokens.label is 'What the token is for';
+comment on column mcp.tokens.role is 'Role that a call with this token runs as';
+comment on column mcp.tokens.read_only is 'Whether calls with this token are kept read-only';
+comment on column mcp.tokens.expires_at is 'From this time on the token is refused; null for never';
+comment on column mcp.tokens.state is 'active, expired or role dropped; the last two are refused';
+comment on column mcp.tokens.created_at is 'When the token was made';
+comment on column mcp.tokens.created_by is 'Role that made the token';
+
+create view mcp.peer_map with (security_invoker = true) as
+    select p.os_user, p.role, p.created_at, p.created_by from mcp._peer_map p;
+comment on view mcp.peer_map is 'Operating system users that may call through the Unix socket, and the roles they become';
+comment on column mcp.peer_map.os_user is 'Name of the operating system user, or its number';
+comment on column mcp.peer_map.role is 'Role that the user''s calls run as';
+comment on column mcp.peer_map.created_at is 'When the entry was made';
+comment on column mcp.peer_map.created_by is 'Role that made the entry';

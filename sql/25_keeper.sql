@@ -1,0 +1,103 @@
+-- Owns: the one question that the keeper process asks the database: who does this credential stand for, and what is that role.
+-- Runs: in the keeper, one per active database, as the bootstrap superuser; on a hot standby as well, so it never writes.
+-- Must not: take SQL, names of objects or anything but values from the request; be executable by anybody but the owner.
+
+create function mcp._role_facts(role oid) returns jsonb
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- What Postgres itself does not check for background workers is here for the gateway to check at each call.
+    select jsonb_build_object(
+               'role_oid', a.oid::bigint,
+               'role', a.rolname,
+               'can_login', a.rolcanlogin,
+               'privileged', mcp._privileged(a.oid),
+               'createrole', exists (select from pg_authid c where c.rolcreaterole and pg_has_role(a.oid, c.oid, 'MEMBER')),
+               'valid_until', case
+                                  when a.rolvaliduntil = 'infinity' then null
+                                  when a.rolvaliduntil = '-infinity' then 0
+                                  else floor(extract(epoch from a.rolvaliduntil))
+                              end,
+               'connection_limit', a.rolconnlimit,
+               'can_connect', d.datallowconn and has_database_privilege(a.oid, d.oid, 'CONNECT'))
+      from pg_authid a
+     cross join pg_database d
+     where a.oid = role
+       and d.datname = current_database()
+$$;
+comment on function mcp._role_facts(oid) is 'What the gateway must know of a role before it serves it; null if there is no such role';
+
+create function mcp._keeper(request jsonb) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    not_found constant jsonb := '{"found": false}';
+    peer constant jsonb := request -> 'peer';
+    token record;
+    role_oid oid;
+    answer jsonb;
+begin
+    if request ? 'token' then
+        if request ->> 'token' !~ '^[0-9a-f]{64}$' then
+            return not_found;
+        end if;
+        select t.id, t.label, t.role, t.expires_at, t.read_only into token
+          from mcp._tokens t where t.hash = decode(request ->> 'token', 'hex');
+        -- The clock and not now(): the keeper may have waited for its transaction.
+        if not found or token.expires_at <= clock_timestamp() then
+            return not_found;
+        end if;
+        role_oid := token.role;
+        answer := jsonb_build_object(
+            'principal', 'token:' || token.id,
+            'label', token.label,
+            'read_only', token.read_only,
+            'token_expires', case when isfinite(token.expires_at) then floor(extract(epoch from token.expires_at)) end);
+
+    elsif peer is not null then
+        -- A number in the map is a user id and nothing else; a name that looks like one never stands for it.
+        select p.role into role_oid
+          from mcp._peer_map p
+         where p.os_user = peer ->> 'name' and p.os_user !~ '^[0-9]+$'
+            or p.os_user = peer ->> 'uid' and p.os_user ~ '^[0-9]+$'
+         order by p.os_user ~ '^[0-9]+$'
+         limit 1;
+        if not found and (peer ->> 'equal_names')::boolean then
+            select a.oid into role_oid from pg_authid a where a.rolname = peer ->> 'name';
+        end if;
+        answer := jsonb_build_object(
+            'principal', 'peer:' || (peer ->> 'uid'), 'label', peer ->> 'name', 'read_only', false, 'token_expires', null);
+
+    elsif request ? 'password' then
+        select a.oid,
+               jsonb_build_object(
+                   'principal', 'password:' || a.rolname, 'label', a.rolname, 'read_only', false, 'token_expires', null,
+                   -- Only SCRAM: an MD5 verifier is as good as the password to whoever reads it.
+                   'verifier', case when a.rolpassword like 'SCRAM-SHA-256$%' then a.rolpassword end)
+          into role_oid, answer
+          from pg_authid a where a.rolname = request #>> '{password,role}';
+
+    elsif request ? 'anonymous' then
+        select a.oid into role_oid from pg_authid a where a.rolname = request #>> '{anonymous,role}';
+        answer := jsonb_build_object('principal', 'anonymous', 'label', null, 'read_only', false, 'token_expires', null);
+
+    elsif request ? 'status' then
+        return jsonb_build_object(
+            'found', true,
+            'server', jsonb_build_object('version_num', current_setting('server_version_num')::integer,
+                                         'in_recovery', pg_is_in_recovery()),
+            'database', current_database(),
+            'extension_version', (select e.extversion from pg_extension e where e.extname = 'supabase_mcp'),
+            'tokens', (select count(*) from mcp._tokens),
+            'peers', (select count(*) from mcp._peer_map));
+    else
+        raise exception 'the keeper does not know this request' using errcode = 'invalid_parameter_value';
+    end if;
+
+    -- A role that was dropped meanwhile has no facts, and its credential stands for nobody.
+    return coalesce(jsonb_build_object('found', true) || answer || mcp._role_facts(role_oid), not_found);
+end
+$$;
+comment on function mcp._keeper(jsonb) is
+    'Answers the gateway''s question who a token, peer, password role or anonymous caller is; run by the keeper process alone';

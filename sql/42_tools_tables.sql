@@ -1,0 +1,133 @@
+-- Owns: the tool list_tables, and what it shares with describe_table: the parts of a table as JSON.
+-- Runs: as the caller. Names, estimates and definitions come from the catalogs; no table is opened or locked.
+-- Must not: show a table or a column on which the caller has no privilege at all.
+
+create function mcp._usable_table(relation oid) returns boolean
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    select has_table_privilege(relation, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+        or has_any_column_privilege(relation, 'SELECT, INSERT, UPDATE, REFERENCES')
+$$;
+comment on function mcp._usable_table(oid) is 'Whether the current user has any privilege on a table or on one of its columns';
+
+create function mcp._row_estimate(relation oid) returns bigint
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- The estimate of the last ANALYZE or VACUUM, else the counters. A partitioned table has only its partitions' rows.
+    select case
+               when c.relkind in ('v') then null
+               when c.relkind = 'p' then (select coalesce(sum(mcp._row_estimate(t.relid)), 0)::bigint
+                                            from pg_partition_tree(c.oid) t where t.isleaf and t.relid <> c.oid)
+               when c.reltuples > 0 then c.reltuples::bigint
+               else pg_stat_get_live_tuples(c.oid)
+           end
+      from pg_class c
+     where c.oid = relation
+$$;
+comment on function mcp._row_estimate(oid) is 'About how many rows a table has; null for a view';
+
+create function mcp._columns(relation oid) returns jsonb
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- data_type and format are said as Supabase's API says them: ARRAY, USER-DEFINED or the name in SQL, and the type's own name.
+    select coalesce(jsonb_agg(
+               jsonb_build_object(
+                   'name', a.attname,
+                   'data_type', case
+                                    when b.typcategory = 'A' and b.typelem <> 0 then 'ARRAY'
+                                    when b.typnamespace = 'pg_catalog'::regnamespace then format_type(b.oid, null)
+                                    else 'USER-DEFINED'
+                                end,
+                   'format', b.typname,
+                   'options', to_jsonb(array_remove(array[
+                       case when a.attidentity <> '' then 'identity' end,
+                       case when a.attgenerated <> '' then 'generated' end,
+                       case when not a.attnotnull and not (t.typtype = 'd' and t.typnotnull) then 'nullable' end,
+                       case when c.relkind in ('r', 'p') or pg_column_is_updatable(c.oid, a.attnum, false) then 'updatable' end,
+                       case when exists (select from pg_index i
+                                          where i.indrelid = a.attrelid and i.indisunique and i.indnkeyatts = 1
+                                            and i.indkey[0] = a.attnum and i.indpred is null) then 'unique' end], null)))
+               || jsonb_strip_nulls(jsonb_build_object(
+                   'default_value', pg_get_expr(d.adbin, d.adrelid),
+                   'identity_generation', case a.attidentity when 'a' then 'ALWAYS' when 'd' then 'BY DEFAULT' end,
+                   'enums', case when e.typtype = 'e' then
+                                (select jsonb_agg(l.enumlabel order by l.enumsortorder) from pg_enum l where l.enumtypid = e.oid) end,
+                   'check', (select string_agg(substring(pg_get_constraintdef(k.oid, true) from '^CHECK \((.*)\)(?: NOT VALID| NOT ENFORCED)*$'), ' AND ' order by k.conname)
+                               from pg_constraint k
+                              where k.conrelid = a.attrelid and k.contype = 'c' and k.conkey = array[a.attnum]),
+                   'comment', col_description(a.attrelid, a.attnum)))
+               order by a.attnum), '[]')
+      from pg_class c
+      join pg_attribute a on a.attrelid = c.oid
+      join pg_type t on t.oid = a.atttypid
+      join pg_type b on b.oid = case when t.typtype = 'd' then t.typbasetype else t.oid end
+      join pg_type e on e.oid = case when b.typcategory = 'A' and b.typelem <> 0 then b.typelem else b.oid end
+      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+     where c.oid = relation
+       and a.attnum > 0
+       and not a.attisdropped
+       and (has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
+            or has_column_privilege(c.oid, a.attnum, 'SELECT, INSERT, UPDATE, REFERENCES'))
+$$;
+comment on function mcp._columns(oid) is 'The columns of a table on which the current user has a privilege, in order';
+
+create function mcp._key_columns(relation oid, key smallint[]) returns jsonb
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_agg(a.attname order by k.place)
+      from unnest(key) with ordinality as k (attnum, place)
+      join pg_attribute a on a.attrelid = relation and a.attnum = k.attnum
+$$;
+comment on function mcp._key_columns(oid, smallint[]) is 'Names of the columns of a key, in the key''s order';
+
+create function mcp._table_name(relation oid) returns text
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation
+$$;
+comment on function mcp._table_name(oid) is 'The name of a table with its schema, quoted where SQL wants quotes';
+
+create function mcp._foreign_keys(relation oid) returns jsonb
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- Those of this table and those that point to it, as Supabase's API does; not the copies that partitioning makes.
+    select coalesce(jsonb_agg(
+               jsonb_build_object(
+                   'name', k.conname,
+                   'source_table', mcp._table_name(k.conrelid),
+                   'source_columns', mcp._key_columns(k.conrelid, k.conkey),
+                   'target_table', mcp._table_name(k.confrelid),
+                   'target_columns', mcp._key_columns(k.confrelid, k.confkey))
+               order by k.conrelid <> relation, k.conname, mcp._table_name(k.conrelid)), '[]')
+      from pg_constraint k
+     where k.contype = 'f'
+       and k.conparentid = 0
+       and (k.conrelid = relation or k.confrelid = relation and mcp._usable_table(k.conrelid))
+$$;
+comment on function mcp._foreign_keys(oid) is 'Foreign keys from and to a table, those from tables that the current user may use';
+
+create function mcp._primary_key(relation oid) returns jsonb
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce((select mcp._key_columns(k.conrelid, k.conkey)
+                       from pg_constraint k where k.conrelid = relation and k.contype = 'p'), '[]')
+$$;
+comment on function mcp._primary_key(oid) is 'Columns of a table''s primary key';
+
+create function mcp._table_kind(relkind "char") returns text
+language sql immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    select case relkind
+               when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
+               when 'm' then 'materialized view' when 'f' then 'foreign table'
+           end
+$$;
+comment on function mcp._table_kind("char") is 'Kind of a table in words';
