@@ -51,7 +51,8 @@ impl Gateway {
                 .collect();
             (idle, scheduler.busy_in(None), scheduler.waiting(), scheduler.total(), scheduler.evictions)
         };
-        let keepers: Vec<Value> = self.keepers.pids().into_iter().map(|(database, pid)| json!({"pid": pid, "database": database})).collect();
+        let keepers: Vec<Value> =
+            self.keepers.pids().into_iter().map(|(database, pid)| json!({"pid": pid, "database": database})).collect();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         json!({
             "version": config.version,
@@ -88,7 +89,11 @@ impl Gateway {
     }
 
     async fn switch(&self, off: bool) -> Value {
-        let kept = if off { std::fs::write(OFF_FILE, "switched off by mcp.off(); mcp.on() removes this file\n") } else { std::fs::remove_file(OFF_FILE) };
+        let kept = if off {
+            std::fs::write(OFF_FILE, "switched off by mcp.off(); mcp.on() removes this file\n")
+        } else {
+            std::fs::remove_file(OFF_FILE)
+        };
         if let Err(error) = kept
             && error.kind() != std::io::ErrorKind::NotFound
         {

@@ -20,10 +20,17 @@ pub enum Network {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
     /// The operating system vouches for the user at the other end of the Unix socket.
-    Peer { uid: u32 },
+    Peer {
+        uid: u32,
+    },
     /// SHA-256 of a bearer token; the token itself is forgotten at once.
-    Token { digest: [u8; 32] },
-    Password { role: String, password: String },
+    Token {
+        digest: [u8; 32],
+    },
+    Password {
+        role: String,
+        password: String,
+    },
     /// Nothing was shown.
     Nothing,
 }

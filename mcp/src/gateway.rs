@@ -103,6 +103,10 @@ impl Gateway {
         self.host.demand(Demand::Log { level, message: message.into() });
     }
 
+    pub fn demand(&self, demand: Demand) {
+        self.host.demand(demand);
+    }
+
     /// Ends idle processes, for ever.
     pub async fn sweep(self: Arc<Gateway>) {
         loop {
@@ -120,7 +124,9 @@ impl Gateway {
 
     async fn login(&self, caller: &Caller, anew: bool) -> Result<Login, LoginError> {
         if self.off.load(Ordering::Relaxed) {
-            return Err(CallError::new(Kind::Unavailable, "the MCP server is switched off").hint("An administrator switches it on by: select mcp.on()").into());
+            return Err(CallError::new(Kind::Unavailable, "the MCP server is switched off")
+                .hint("An administrator switches it on by: select mcp.on()")
+                .into());
         }
         let config = self.config();
         let login = match anew {
@@ -159,7 +165,15 @@ impl Gateway {
     }
 
     /// Runs one job for a caller. Dropping the future cancels it, so does the token.
-    pub async fn call(&self, caller: &Caller, kind: JobKind, tool: &str, arguments: &[u8], client: &str, cancel: &CancellationToken) -> Result<Answer, LoginError> {
+    pub async fn call(
+        &self,
+        caller: &Caller,
+        kind: JobKind,
+        tool: &str,
+        arguments: &[u8],
+        client: &str,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, LoginError> {
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
         let answer = self.attempt(caller, kind, tool, arguments, client, cancel).await;
         if answer.as_ref().map_or(true, |a| a.is_error) {
@@ -168,7 +182,15 @@ impl Gateway {
         answer
     }
 
-    async fn attempt(&self, caller: &Caller, kind: JobKind, tool: &str, arguments: &[u8], client: &str, cancel: &CancellationToken) -> Result<Answer, LoginError> {
+    async fn attempt(
+        &self,
+        caller: &Caller,
+        kind: JobKind,
+        tool: &str,
+        arguments: &[u8],
+        client: &str,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, LoginError> {
         let mut login = self.login(caller, false).await?;
         let mut held: Option<Lease> = None;
         for _ in 0..ATTEMPTS {
@@ -214,7 +236,9 @@ impl Gateway {
                     Ok(()) => held = Some(lease),
                     Err(error) => return Ok(error.into()),
                 },
-                Ok((reply, payload)) => return Ok(Answer { payload, is_error: reply.outcome == Outcome::Error, untrusted: reply.untrusted }),
+                Ok((reply, payload)) => {
+                    return Ok(Answer { payload, is_error: reply.outcome == Outcome::Error, untrusted: reply.untrusted });
+                }
                 Err(Lost) if cancel.is_cancelled() => return Ok(cancelled().into()),
                 Err(Lost) => return Ok(terminated().into()),
             }

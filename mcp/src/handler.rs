@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
+use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, ErrorCode, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
-    ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, ErrorCode, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams,
+    ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer};
-use rmcp::ServerHandler;
 
 use crate::caller::Caller;
 use crate::error::{self, CallError, Kind};
@@ -67,7 +67,14 @@ impl Handler {
     }
 
     /// Runs a job; a panic on the way becomes an error, because the protocol library would never answer.
-    async fn job(&self, session: &Session, context: &RequestContext<RoleServer>, kind: JobKind, tool: &str, arguments: &[u8]) -> Result<Answer, ErrorData> {
+    async fn job(
+        &self,
+        session: &Session,
+        context: &RequestContext<RoleServer>,
+        kind: JobKind,
+        tool: &str,
+        arguments: &[u8],
+    ) -> Result<Answer, ErrorData> {
         let client = client_name(context, session);
         let call = self.gateway.call(&session.caller, kind, tool, arguments, &client, &context.ct);
         match AssertUnwindSafe(call).catch_unwind().await {
@@ -110,14 +117,20 @@ impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
         let mut implementation = Implementation::new("supabase_mcp", self.gateway.config().version.clone());
         implementation.title = Some("PostgreSQL (supabase_mcp)".into());
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build()).with_server_info(implementation).with_instructions(INSTRUCTIONS)
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(implementation)
+            .with_instructions(INSTRUCTIONS)
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
         Cow::Borrowed(&[ProtocolVersion::V_2025_06_18, ProtocolVersion::V_2025_11_25, ProtocolVersion::V_2026_07_28])
     }
 
-    async fn list_tools(&self, request: Option<PaginatedRequestParams>, context: RequestContext<RoleServer>) -> Result<ListToolsResult, ErrorData> {
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
         // The whole list is one page, so no cursor was ever given out.
         if request.is_some_and(|r| r.cursor.is_some()) {
             return Err(ErrorData::invalid_params("unknown cursor: the list of tools is one page", None));
@@ -127,7 +140,8 @@ impl ServerHandler for Handler {
         if answer.is_error {
             return Err(protocol_error(&answer));
         }
-        let tools: Vec<Tool> = serde_json::from_slice(&answer.payload).map_err(|e| ErrorData::internal_error(format!("the list of tools could not be read: {e}"), None))?;
+        let tools: Vec<Tool> = serde_json::from_slice(&answer.payload)
+            .map_err(|e| ErrorData::internal_error(format!("the list of tools could not be read: {e}"), None))?;
         Ok(ListToolsResult::with_all_items(tools))
     }
 

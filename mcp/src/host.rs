@@ -3,6 +3,8 @@
 //! The only door from this crate towards Postgres, and it carries plain data one way: a demand goes out, its answer comes back through
 //! the channel inside it. The main thread takes demands between its waits; nothing here blocks on it.
 
+use std::path::PathBuf;
+
 use tokio::sync::oneshot;
 
 use crate::types::Ticket;
@@ -12,10 +14,10 @@ pub enum Demand {
     Spawn { ticket: Ticket, failed: oneshot::Sender<SpawnError> },
     /// Look a database up by name.
     Resolve { database: String, answer: oneshot::Sender<Option<Database>> },
+    /// The socket file that was made, to be taken away should the server be stopped on the spot.
+    Made { socket: PathBuf, device: u64, inode: u64 },
     /// Write one line to the server log.
     Log { level: Level, message: String },
-    /// Nothing is left to serve: the last database dropped the extension. The main thread decides whether the process ends.
-    Idle,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

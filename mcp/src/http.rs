@@ -150,7 +150,11 @@ impl Server {
             return self.unauthenticated("the credential is no longer good");
         }
         if json && answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            return failure(StatusCode::BAD_REQUEST, -32700, "the body is not one valid JSON-RPC message (batches are not part of the protocol)");
+            return failure(
+                StatusCode::BAD_REQUEST,
+                -32700,
+                "the body is not one valid JSON-RPC message (batches are not part of the protocol)",
+            );
         }
         fill(answer, session).await
     }

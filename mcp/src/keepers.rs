@@ -145,7 +145,8 @@ impl Keepers {
 }
 
 fn lost() -> CallError {
-    CallError::new(Kind::Unavailable, "the database could not be asked who this is").hint("Try again shortly; the server log has the cause.")
+    CallError::new(Kind::Unavailable, "the database could not be asked who this is")
+        .hint("Try again shortly; the server log has the cause.")
 }
 
 /// What a failed question means: mostly that the extension is not there.

@@ -20,7 +20,7 @@ use crate::caller::Network;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::handler::Session;
-use crate::host::Level;
+use crate::host::{Demand, Level};
 use crate::http::Connection;
 use crate::prefixed::Prefixed;
 use crate::{http, newline};
@@ -52,11 +52,14 @@ impl Listeners {
             if let Some(path) = &config.socket {
                 match bind_unix(path, config.socket_mode) {
                     Ok((listener, file)) => {
+                        let (device, inode) = file.identity;
+                        gateway.demand(Demand::Made { socket: path.clone(), device, inode });
                         let task = tokio::spawn(accept_unix(gateway.clone(), listener, places.clone()));
                         self.unix = Some((path.clone(), config.socket_mode, file, task));
                         gateway.log(Level::Log, format!("supabase_mcp: listening on Unix socket \"{}\"", path.display()));
                     }
-                    Err(error) => gateway.log(Level::Warning, format!("supabase_mcp: could not listen on Unix socket \"{}\": {error}", path.display())),
+                    Err(error) => gateway
+                        .log(Level::Warning, format!("supabase_mcp: could not listen on Unix socket \"{}\": {error}", path.display())),
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
@@ -62,7 +62,13 @@ impl Logins {
     pub fn new(keepers: Arc<Keepers>) -> Option<Logins> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).ok()?;
-        Some(Logins { keepers, kept: Mutex::default(), failures: Mutex::default(), checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)), secret })
+        Some(Logins {
+            keepers,
+            kept: Mutex::default(),
+            failures: Mutex::default(),
+            checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
+            secret,
+        })
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<[u8; 32], Kept>> {
@@ -184,7 +190,9 @@ impl Logins {
 fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Result<Principal, LoginError> {
     if !facts.found {
         return Err(LoginError::Unknown(match &caller.credential {
-            Credential::Peer { uid } => format!("operating system user {uid} is not mapped to a role; an administrator can run: select mcp.map_peer('<user name>', '<role>')"),
+            Credential::Peer { uid } => format!(
+                "operating system user {uid} is not mapped to a role; an administrator can run: select mcp.map_peer('<user name>', '<role>')"
+            ),
             Credential::Token { .. } => format!("unknown, revoked or expired token for database \"{}\"", caller.database),
             Credential::Password { .. } => "wrong role or password".into(),
             Credential::Nothing => "the role for callers without a credential does not exist".into(),
@@ -200,7 +208,10 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
         );
     }
     if !facts.can_connect {
-        return denied(format!("role \"{}\" has no CONNECT privilege on database \"{}\"", facts.role, caller.database), "GRANT CONNECT ON DATABASE gives it.");
+        return denied(
+            format!("role \"{}\" has no CONNECT privilege on database \"{}\"", facts.role, caller.database),
+            "GRANT CONNECT ON DATABASE gives it.",
+        );
     }
     let until = [facts.valid_until, facts.token_expires].into_iter().flatten().reduce(f64::min);
     let principal = Principal {
@@ -215,7 +226,10 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
         connection_limit: facts.connection_limit.and_then(|n| usize::try_from(n).ok()),
     };
     if !still_good(&principal) {
-        return Err(LoginError::Unknown(format!("the credential or role \"{}\" is past its time (VALID UNTIL, or the token's expiry)", principal.role_name)));
+        return Err(LoginError::Unknown(format!(
+            "the credential or role \"{}\" is past its time (VALID UNTIL, or the token's expiry)",
+            principal.role_name
+        )));
     }
     Ok(principal)
 }

@@ -133,7 +133,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Newline<S> {
         };
         match serde_json::from_slice::<serde_json::Value>(line) {
             Err(syntax) => Err((-32700, format!("not valid JSON: {syntax}"), serde_json::Value::Null)),
-            Ok(serde_json::Value::Array(_)) => Err((-32600, "batches are not part of the protocol: send one message a line".into(), serde_json::Value::Null)),
+            Ok(serde_json::Value::Array(_)) => {
+                Err((-32600, "batches are not part of the protocol: send one message a line".into(), serde_json::Value::Null))
+            }
             Ok(value) => {
                 let id = value.get("id").filter(|id| id.is_string() || id.is_number()).cloned().unwrap_or_default();
                 Err((-32600, format!("not a valid request: {error}"), id))

@@ -51,7 +51,9 @@ impl Pool {
     pub async fn lease(self: &Arc<Pool>, key: Key, connection_limit: Option<usize>, config: &Config) -> Result<Lease, CallError> {
         let limit = connection_limit.unwrap_or(usize::MAX);
         if limit == 0 {
-            return Err(CallError::new(Kind::Denied, "the role allows no connections").sqlstate("53300").hint("Raise its CONNECTION LIMIT."));
+            return Err(CallError::new(Kind::Denied, "the role allows no connections")
+                .sqlstate("53300")
+                .hint("Raise its CONNECTION LIMIT."));
         }
         let deadline = Instant::now() + config.queue_timeout;
         let mut lease = self.turn(key, limit, config, deadline).await?;

@@ -75,6 +75,9 @@ async fn run(config: Config, host: Arc<dyn Host>, mut commands: mpsc::UnboundedR
 fn warn(gateway: &Gateway) {
     let config = gateway.config();
     if config.listens_beyond_loopback() && config.anonymous_role.is_some() {
-        gateway.log(Level::Warning, "supabase_mcp: supabase_mcp.anonymous_role counts on this machine alone; callers from other machines need a credential");
+        gateway.log(
+            Level::Warning,
+            "supabase_mcp: supabase_mcp.anonymous_role counts on this machine alone; callers from other machines need a credential",
+        );
     }
 }

@@ -65,7 +65,8 @@ impl Splices {
         let mut rest = message.as_slice();
         while let Some(at) = memmem::find(rest, prefix.as_bytes()) {
             let end = at + prefix.len() + NUMBER;
-            let number = rest.get(at + prefix.len()..end).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u64::from_str_radix(d, 16).ok());
+            let number =
+                rest.get(at + prefix.len()..end).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u64::from_str_radix(d, 16).ok());
             let (Some(answer), Some(kind)) = (number.and_then(|n| inner.1.get(&n)), rest.get(end)) else { break };
             used.extend(number);
             // The quote before the mark belongs to it, and in a structured result the whole object around it.

@@ -1,0 +1,214 @@
+//! The settings `supabase_mcp.*`: their definitions, and two views of their values.
+//!
+//! Defined in every process that loads the library. `gateway()` is read on the gateway's main thread and handed to its runtime as plain
+//! data; `limits()` is read in an executor after it has become its role, so that `ALTER ROLE ... SET` counts. Every setting
+//! has an entry in docs/settings.md; a test compares the two.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mcp::config::Config;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+use crate::pg::server;
+
+static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
+static LISTEN_ADDRESSES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"localhost"));
+static PORT: GucSetting<i32> = GucSetting::<i32>::new(5627);
+static SOCKET_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static SOCKET_NAME: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static SOCKET_MODE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"0777"));
+static ALLOWED_HOSTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static ALLOWED_ORIGINS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static ANONYMOUS_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static PRIVILEGED_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static PEER_EQUAL_NAMES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static MAX_CONNECTIONS: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static MAX_BODY_BYTES: GucSetting<i32> = GucSetting::<i32>::new(4 * 1024 * 1024);
+static HEADER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static BODY_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
+static MAX_EXECUTORS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static EXECUTOR_MAX_CALLS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static QUEUE_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(64);
+static QUEUE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static MAX_ROWS: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static MAX_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1024 * 1024);
+static STATEMENT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
+
+const DAY_MS: i32 = 86_400_000;
+
+/// What one call may cost, as the caller's role is allowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub max_rows: u64,
+    /// Of rendered rows, in bytes of JSON.
+    pub max_bytes: usize,
+    /// Milliseconds; 0: no limit of ours.
+    pub statement_timeout: i32,
+}
+
+/// Defines all settings. Called once per process, from `_PG_init`.
+pub fn define() {
+    use GucContext::{Sighup, Suset};
+    let text = |name, short, long, setting| GucRegistry::define_string_guc(name, short, long, setting, Sighup, GucFlags::default());
+    let number = |name, short, long, setting, min, max, unit| GucRegistry::define_int_guc(name, short, long, setting, min, max, Sighup, unit);
+    let limit = |name, short, long, setting, min, max, unit| GucRegistry::define_int_guc(name, short, long, setting, min, max, Suset, unit);
+    let (count, ms, bytes) = (GucFlags::default(), GucFlags::UNIT_MS, GucFlags::UNIT_BYTE);
+
+    text(c"supabase_mcp.database", c"Sets the database behind the path /mcp.", c"Other databases are at /mcp/<database>.", &DATABASE);
+    text(
+        c"supabase_mcp.listen_addresses",
+        c"Sets the host names or addresses to listen on for HTTP.",
+        c"A comma-separated list; * is all interfaces, empty switches TCP off. Beyond loopback every caller needs a credential.",
+        &LISTEN_ADDRESSES,
+    );
+    number(c"supabase_mcp.port", c"Sets the TCP port, and the number in the socket's name.", c"", &PORT, 1, 65535, count);
+    text(
+        c"supabase_mcp.socket_directory",
+        c"Sets the directory of the Unix socket.",
+        c"Empty: the first of unix_socket_directories. The value off switches the Unix socket off.",
+        &SOCKET_DIRECTORY,
+    );
+    text(c"supabase_mcp.socket_name", c"Sets the file name of the Unix socket.", c"Empty: .s.MCP.<port>.", &SOCKET_NAME);
+    text(c"supabase_mcp.socket_mode", c"Sets the permissions of the Unix socket, in octal.", c"", &SOCKET_MODE);
+    text(
+        c"supabase_mcp.allowed_hosts",
+        c"Sets the Host values that are served on TCP besides the loopback names.",
+        c"A comma-separated list; an entry without a port matches every port.",
+        &ALLOWED_HOSTS,
+    );
+    text(
+        c"supabase_mcp.allowed_origins",
+        c"Sets the Origin values that are served on TCP besides the server's own.",
+        c"A comma-separated list of scheme://host:port.",
+        &ALLOWED_ORIGINS,
+    );
+    text(
+        c"supabase_mcp.anonymous_role",
+        c"Sets the role of callers on this machine who show no credential.",
+        c"Empty: they are refused.",
+        &ANONYMOUS_ROLE,
+    );
+    text(
+        c"supabase_mcp.privileged_roles",
+        c"Names the roles that are served although they are, or can become, superusers or the like.",
+        c"A comma-separated list. Such a role can do anything to the server.",
+        &PRIVILEGED_ROLES,
+    );
+    GucRegistry::define_bool_guc(
+        c"supabase_mcp.peer_equal_names",
+        c"Lets an operating system user be the role of the same name without an entry in mcp.peer_map.",
+        c"",
+        &PEER_EQUAL_NAMES,
+        Sighup,
+        GucFlags::default(),
+    );
+    number(c"supabase_mcp.max_connections", c"Sets the number of client connections.", c"", &MAX_CONNECTIONS, 1, 100_000, count);
+    number(c"supabase_mcp.max_body_bytes", c"Sets the longest request.", c"", &MAX_BODY_BYTES, 1024, 128 * 1024 * 1024, bytes);
+    number(c"supabase_mcp.header_timeout", c"Sets the longest wait for the head of an HTTP request.", c"", &HEADER_TIMEOUT, 100, DAY_MS, ms);
+    number(c"supabase_mcp.body_timeout", c"Sets the longest wait for the rest of a request.", c"", &BODY_TIMEOUT, 100, DAY_MS, ms);
+    number(
+        c"supabase_mcp.max_executors",
+        c"Sets the number of processes that run calls.",
+        c"Each takes a slot of max_worker_processes, as do the gateway and one keeper per active database.",
+        &MAX_EXECUTORS,
+        1,
+        10_000,
+        count,
+    );
+    number(c"supabase_mcp.executor_idle_timeout", c"Sets how long an idle process waits for another call of its role.", c"", &EXECUTOR_IDLE_TIMEOUT, 0, DAY_MS, ms);
+    number(c"supabase_mcp.executor_max_calls", c"Sets the number of calls after which a process is replaced.", c"", &EXECUTOR_MAX_CALLS, 1, i32::MAX, count);
+    number(c"supabase_mcp.queue_length", c"Sets how many calls of one role may wait for a process.", c"", &QUEUE_LENGTH, 0, 100_000, count);
+    number(c"supabase_mcp.queue_timeout", c"Sets how long a call may wait for a process.", c"", &QUEUE_TIMEOUT, 1, DAY_MS, ms);
+    limit(
+        c"supabase_mcp.max_rows",
+        c"Sets the number of rows in one answer.",
+        c"Only superusers can change it; ALTER ROLE ... SET gives a role its own.",
+        &MAX_ROWS,
+        1,
+        i32::MAX,
+        count,
+    );
+    limit(
+        c"supabase_mcp.max_bytes",
+        c"Sets the size of the rows in one answer.",
+        c"Only superusers can change it; ALTER ROLE ... SET gives a role its own.",
+        &MAX_BYTES,
+        1024,
+        64 * 1024 * 1024,
+        bytes,
+    );
+    limit(
+        c"supabase_mcp.statement_timeout",
+        c"Sets how long one call may run.",
+        c"The role's own statement_timeout counts as well if it is shorter; 0 leaves only that. Only superusers can change it.",
+        &STATEMENT_TIMEOUT,
+        0,
+        DAY_MS,
+        ms,
+    );
+    server::reserve_prefix();
+}
+
+/// The limits of the role that this process runs as.
+pub fn limits() -> Limits {
+    Limits {
+        max_rows: u64::try_from(MAX_ROWS.get()).unwrap_or(1),
+        max_bytes: usize::try_from(MAX_BYTES.get()).unwrap_or(1024),
+        statement_timeout: STATEMENT_TIMEOUT.get(),
+    }
+}
+
+/// The gateway's settings as they are now.
+pub fn gateway() -> Config {
+    let port = u16::try_from(PORT.get()).unwrap_or(5627);
+    Config {
+        version: env!("CARGO_PKG_VERSION").into(),
+        database: word(&DATABASE).unwrap_or_else(|| "postgres".into()),
+        listen_addresses: list(&LISTEN_ADDRESSES),
+        port,
+        socket: socket(port),
+        socket_mode: word(&SOCKET_MODE).and_then(|m| u32::from_str_radix(&m, 8).ok()).filter(|m| *m <= 0o777).unwrap_or(0o700),
+        allowed_hosts: list(&ALLOWED_HOSTS),
+        allowed_origins: list(&ALLOWED_ORIGINS),
+        max_connections: size(&MAX_CONNECTIONS),
+        max_body_bytes: size(&MAX_BODY_BYTES),
+        header_timeout: time(&HEADER_TIMEOUT),
+        body_timeout: time(&BODY_TIMEOUT),
+        max_executors: size(&MAX_EXECUTORS),
+        executor_idle_timeout: time(&EXECUTOR_IDLE_TIMEOUT),
+        executor_max_calls: size(&EXECUTOR_MAX_CALLS) as u64,
+        queue_length: size(&QUEUE_LENGTH),
+        queue_timeout: time(&QUEUE_TIMEOUT),
+        anonymous_role: word(&ANONYMOUS_ROLE),
+        privileged_roles: list(&PRIVILEGED_ROLES),
+        peer_equal_names: PEER_EQUAL_NAMES.get(),
+    }
+}
+
+fn socket(port: u16) -> Option<PathBuf> {
+    let directory = match word(&SOCKET_DIRECTORY) {
+        Some(off) if off == "off" => return None,
+        Some(directory) => directory,
+        None => server::unix_socket_directories().split(',').map(str::trim).find(|d| !d.is_empty())?.to_string(),
+    };
+    Some(PathBuf::from(directory).join(word(&SOCKET_NAME).unwrap_or_else(|| format!(".s.MCP.{port}"))))
+}
+
+fn word(setting: &GucSetting<Option<CString>>) -> Option<String> {
+    setting.get().map(|s| s.to_string_lossy().trim().to_string()).filter(|s| !s.is_empty())
+}
+
+fn list(setting: &GucSetting<Option<CString>>) -> Vec<String> {
+    word(setting).map_or_else(Vec::new, |s| s.split(',').map(|w| w.trim().to_string()).filter(|w| !w.is_empty()).collect())
+}
+
+fn size(setting: &GucSetting<i32>) -> usize {
+    usize::try_from(setting.get()).unwrap_or(0)
+}
+
+fn time(setting: &GucSetting<i32>) -> Duration {
+    Duration::from_millis(u64::try_from(setting.get()).unwrap_or(0))
+}

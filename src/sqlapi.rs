@@ -1,0 +1,98 @@
+//! The few functions of the extension that cannot be SQL. Declared by hand in `sql/`, thin, no logic of their own.
+//!
+//! They run in the backend of whoever calls them, under that caller's role; `sql/90_grants.sql` says who may.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use mcp::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_ADMIN, KIND_REPLY};
+use mcp::types::AdminCommand;
+use pgrx::prelude::*;
+
+use crate::pg::server;
+use crate::worker::gateway;
+
+/// Longest wait for the gateway's answer: a drain waits for running calls.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
+/// Longest answer, in bytes: a status names every idle process.
+const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+const MOST_RANDOM: i32 = 1024;
+
+/// Random bytes of cryptographic quality.
+#[pg_extern]
+fn supabase_mcp_random_bytes(count: i32) -> Vec<u8> {
+    let count = usize::try_from(count.clamp(0, MOST_RANDOM)).unwrap_or(0);
+    match server::random_bytes(count) {
+        Some(bytes) => bytes,
+        None => error!("the operating system gives no random bytes"),
+    }
+}
+
+/// Statement trigger: tells every process that this table changed, through the relation cache.
+#[pg_trigger]
+fn supabase_mcp_invalidate<'a>(trigger: &'a pgrx::PgTrigger<'a>) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, pgrx::PgTriggerError> {
+    server::invalidate(trigger.relid()?);
+    Ok(None::<PgHeapTuple<'a, pgrx::AllocatedByPostgres>>)
+}
+
+/// Starts the gateway if none runs.
+#[pg_extern]
+fn supabase_mcp_start() {
+    if UnixStream::connect(INTERNAL_SOCKET).is_ok() {
+        return;
+    }
+    if gateway::registration().load_dynamic().is_err() {
+        ereport!(
+            WARNING,
+            PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            "the MCP gateway could not start: no background worker slot is free",
+            "Raise max_worker_processes, restart the server, then run: select mcp.on()"
+        );
+    }
+}
+
+/// Sends one command to the gateway and returns its answer as JSON text.
+#[pg_extern]
+fn supabase_mcp_admin(command: &str, database: Option<&str>) -> String {
+    match ask(&AdminCommand { command: command.into(), database: database.map(str::to_string) }) {
+        Ok(answer) => answer,
+        Err(cause) => {
+            ereport!(
+                ERROR,
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the MCP gateway does not answer",
+                format!("{cause}. The server log may say why it is not there; mcp.on() starts it.")
+            )
+        }
+    }
+}
+
+fn ask(command: &AdminCommand) -> Result<String, String> {
+    let fail = |e: std::io::Error| e.to_string();
+    let mut stream = UnixStream::connect(INTERNAL_SOCKET).map_err(fail)?;
+    stream.set_read_timeout(Some(LOOK)).map_err(fail)?;
+    stream.set_write_timeout(Some(ANSWER_LIMIT)).map_err(fail)?;
+    let body = serde_json::to_vec(command).map_err(|e| e.to_string())?;
+    stream.write_all(&ipc::encode(KIND_ADMIN, &body)).map_err(fail)?;
+    let deadline = Instant::now() + ANSWER_LIMIT;
+    let mut decoder = Decoder::new(ANSWER_BYTES);
+    let mut chunk = [0u8; 8192];
+    while Instant::now() < deadline {
+        if let Some(frame) = decoder.next_frame().map_err(|e| e.to_string())? {
+            return match frame.kind {
+                KIND_REPLY => String::from_utf8(frame.body).map_err(|e| e.to_string()),
+                _ => Err("it answered something else".into()),
+            };
+        }
+        server::check_for_interrupts();
+        match stream.read(&mut chunk) {
+            Ok(0) => return Err("it closed the connection".into()),
+            Ok(n) => decoder.feed(&chunk[..n]),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut | std::io::ErrorKind::Interrupted) => {}
+            Err(e) => return Err(e.to_string()),
+        }
+    }
+    Err("it took too long".into())
+}
