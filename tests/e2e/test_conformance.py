@@ -1,0 +1,49 @@
+"""The official conformance suite, both revisions, against the TCP endpoint with a role for anonymous callers.
+
+tests/clients/conformance-<revision>.yml lists what is expected to fail, each with its reason: scenarios that need fixture tools
+of the suite's own example server, and features that this server does not offer. A scenario on the list that passes fails the test.
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.cluster import Cluster
+from harness.programs import node_clients
+from harness.waits import wait_until
+from harness.caller import Caller
+from harness.refusal import is_served
+from harness.world import build_world
+
+LISTS = Path(__file__).parents[1] / "clients"
+
+
+@pytest.fixture(scope="module")
+def site():
+    one = Cluster(**{"supabase_mcp.anonymous_role": "reader_bridge"}).start()
+    one.install()
+    build_world(one)
+    wait_until(lambda: is_served(Caller(one, tcp=True)), 10, "anonymous callers are served")
+    yield one
+    one.remove()
+
+
+def conformance(site, tmp_path, *arguments):
+    clients, node = node_clients()
+    program = clients / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
+    return subprocess.run([str(node), str(program), "server", "--url", f"http://127.0.0.1:{site.port}/mcp", "-o", str(tmp_path),
+                           *arguments], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+def test_required_scenarios(site, tmp_path, revision):
+    done = conformance(site, tmp_path, "--requirements", revision, "--expected-failures", str(LISTS / f"conformance-{revision}.yml"))
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("scenario", ["http-header-validation", "server-stateless", "tools-list", "caching"])
+def test_scenarios_that_need_no_fixture(site, tmp_path, scenario):
+    """Named one by one, so that none of them can slip onto the list of expected failures."""
+    done = conformance(site, tmp_path, "--scenario", scenario, "--spec-version", "2026-07-28")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
