@@ -94,7 +94,7 @@ async def look_around(client):
     tables = result.structured_content["tables"]
     show.answer(f"{len(tables)} tables in {elapsed:.1f} ms")
     show.rows(["table", "rows, about", "comment"],
-              [[table.get("name"), table.get("estimated_rows", table.get("rows", "")), table.get("comment") or ""] for table in tables])
+              [[table.get("name"), table.get("rows", ""), table.get("comment") or ""] for table in tables])
 
 
 async def ask(client, totals):
@@ -117,7 +117,7 @@ group by p.name order by revenue desc limit 3""", ["2025-12-01"])
 
 
 async def be_refused(client):
-    show.step("A table that the role has no grant on")
+    show.step("A table that the role has no grant on, and that was not in the list")
     result, _ = await query(client, "select number from shop.payment_cards limit 1")
     print_refusal(result, "42501")
     show.why("PostgreSQL refused, by the same GRANTs as ever. The model reads the code and the message, and can act on them.")
