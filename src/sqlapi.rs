@@ -30,13 +30,6 @@ fn supabase_mcp_random_bytes(count: i32) -> Vec<u8> {
     }
 }
 
-/// Statement trigger: tells every process that this table changed, through the relation cache.
-#[pg_trigger]
-fn supabase_mcp_invalidate<'a>(trigger: &'a pgrx::PgTrigger<'a>) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, pgrx::PgTriggerError> {
-    server::invalidate(trigger.relid()?);
-    Ok(None::<PgHeapTuple<'a, pgrx::AllocatedByPostgres>>)
-}
-
 /// Starts the gateway if none runs.
 #[pg_extern]
 fn supabase_mcp_start() {

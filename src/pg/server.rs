@@ -108,12 +108,6 @@ pub fn random_bytes(count: usize) -> Option<Vec<u8>> {
     filled.then_some(bytes)
 }
 
-/// Tells every process at commit that its cache entry of this relation is out of date.
-pub fn invalidate(relation: pg_sys::Oid) {
-    // SAFETY: called in a backend's open transaction; a Postgres error is the calling function's to raise.
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
-}
-
 /// Acts upon a cancel or a termination that came meanwhile, by a Postgres error.
 pub fn check_for_interrupts() {
     pgrx::check_for_interrupts!();
