@@ -4,7 +4,7 @@
 
 create function mcp._random_bytes(length integer) returns bytea
     language c volatile strict parallel restricted
-    as 'MODULE_PATHNAME', 'supabase_mcp_random_bytes';
+    as 'MODULE_PATHNAME', 'supabase_mcp_random_bytes_wrapper';
 comment on function mcp._random_bytes(integer) is
     'Bytes from the server''s strong random source; core offers none of this length without pgcrypto';
 
@@ -16,12 +16,12 @@ comment on function mcp._invalidate() is
 
 create function mcp._admin(command text, database text) returns text
     language c volatile parallel unsafe
-    as 'MODULE_PATHNAME', 'supabase_mcp_admin';
+    as 'MODULE_PATHNAME', 'supabase_mcp_admin_wrapper';
 comment on function mcp._admin(text, text) is
     'Sends a command (status, drain, on, off) to the gateway and returns its answer as JSON';
 
 create function mcp._start() returns void
     language c volatile parallel unsafe
-    as 'MODULE_PATHNAME', 'supabase_mcp_start';
+    as 'MODULE_PATHNAME', 'supabase_mcp_start_wrapper';
 comment on function mcp._start() is
     'Starts the gateway unless it runs already; it is one process for the whole server';

@@ -105,9 +105,12 @@ comment on function mcp._default_value(text, jsonb) is
     'The JSON value of a default, if it is a constant that can be read without running it; null otherwise';
 
 create function mcp._arguments(function oid) returns table (place integer, name text, type oid, required boolean, is_variadic boolean, number integer)
-language sql stable strict rows 4
+language plpgsql stable strict rows 4
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
+begin
+    return query
     select a.place::integer, a.name, a.type, a.place <= p.pronargs - p.pronargdefaults, a.mode = 'v', a.number::integer
       from pg_proc p
      cross join lateral (
@@ -116,7 +119,8 @@ as $$
              from unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargmodes)
                   with ordinality as u (name, type, mode, n)
             where u.type is not null and coalesce(u.mode, 'i') in ('i', 'b', 'v')) a
-     where p.oid = function
+     where p.oid = function;
+end
 $$;
 comment on function mcp._arguments(oid) is 'Input arguments of a function in order, from the catalog';
 

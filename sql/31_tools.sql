@@ -24,7 +24,7 @@ comment on function mcp._returns(oid) is
     'The shape of a function''s result: jsonb, row, scalar, set or void; null for one that no tool can have';
 
 create function mcp._marked(wanted text default null)
-returns table (function oid, tool text, variant_of text, ours boolean, volatility "char", returns text, directive jsonb)
+returns table (function oid, tool text, ours boolean, volatility "char", returns text, directive jsonb)
 language sql stable rows 20
 set search_path = pg_catalog, pg_temp
 as $$
@@ -43,7 +43,7 @@ as $$
            -- Below are the functions of initdb, thousands of comments that cannot be directives.
            and d.objoid >= 16384
            and starts_with(d.description, '@mcp(')
-           and (wanted is null or p.proname = wanted or d.description ~ '"(name|of)"')
+           and (wanted is null or p.proname = wanted or strpos(d.description, '"name"') > 0)
            and p.prokind = 'f'
            and has_schema_privilege(n.oid, 'USAGE')
            and has_function_privilege(p.oid, 'EXECUTE')
@@ -56,7 +56,7 @@ as $$
           from marked m
          where m.directive is not null
     )
-    select c.oid, c.tool, case when c.kind = 'variant' then c.directive ->> 'of' end, c.ours, c.provolatile, c.returns, c.directive
+    select c.oid, c.tool, c.ours, c.provolatile, c.returns, c.directive
       from named c
      where (c.kind = 'tool' or c.kind = 'variant' and c.ours)
        and c.returns is not null
@@ -65,7 +65,7 @@ as $$
        and not exists (select from mcp._arguments(c.oid) i where i.name = '' or mcp._type_schema(i.type) is null)
 $$;
 comment on function mcp._marked(text) is
-    'Functions marked as tools that the current user may call, before duplicate names are settled; with a name, at least the tools and variants of that name';
+    'Functions marked as tools that the current user may call, before duplicate names are settled; with a name, at least those of that name';
 
 create function mcp._annotations(volatility "char", title text, said jsonb) returns jsonb
 language sql immutable
@@ -89,15 +89,15 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     -- Of several functions of one name schema mcp's is the tool, else the oldest. A variant (execute_sql_write) is no tool of
-    -- its own: whoever may execute it and the tool sees the tool in the variant's words.
+    -- its own: whoever may execute both it and the tool sees the tool in the variant's words. mcp._find_tool chooses alike.
     with marked as materialized (
         select * from mcp._marked()
     ), tools as (
         select distinct on (m.tool) m.tool, m.function, coalesce(v.volatility, m.volatility) as volatility,
                coalesce(v.directive, m.directive) as directive
           from marked m
-          left join marked v on m.ours and v.variant_of = m.tool
-         where m.variant_of is null
+          left join marked v on m.ours and v.ours and v.tool = m.tool || '_write' and v.directive ->> 'kind' = 'variant'
+         where m.directive ->> 'kind' is distinct from 'variant'
          order by m.tool, m.ours desc, m.function
     ), titled as (
         select t.*, coalesce(t.directive ->> 'title', upper(left(t.tool, 1)) || replace(substr(t.tool, 2), '_', ' ')) as title

@@ -23,108 +23,74 @@ as $$
 $$;
 comment on function mcp._near(text, text[]) is 'Up to three candidates that look like the word, the nearest first, for hints';
 
-create function mcp._tool_call(tool text) returns jsonb
-language sql stable strict
-set search_path = pg_catalog, pg_temp
-as $$
-    with marked as materialized (
-        select * from mcp._marked(tool)
-    )
-    select jsonb_build_object(
-               'builtin', case when m.ours then m.directive -> 'builtin' end,
-               'volatility', coalesce(v.volatility, m.volatility),
-               'write', coalesce(v.volatility, m.volatility) = 'v',
-               'oid', m.function::bigint,
-               'regprocedure', m.function::regprocedure::text,
-               'function', format('%I.%I', n.nspname, p.proname),
-               'returns', m.returns,
-               'args', (select coalesce(jsonb_agg(jsonb_build_object(
-                                   'name', a.name, 'type', format_type(a.type, null), 'required', a.required) order by a.place), '[]')
-                          from mcp._arguments(m.function) a))
-      from marked m
-      join pg_proc p on p.oid = m.function
-      join pg_namespace n on n.oid = p.pronamespace
-      left join marked v on m.ours and v.variant_of = m.tool
-     where m.tool = _tool_call.tool
-       and m.variant_of is null
-     order by m.ours desc, m.function
-     limit 1
-$$;
-comment on function mcp._tool_call(text) is
-    'What a tool of the current user is: its function, whether it may write, its arguments and result; null if it is none';
-
-create function mcp._tool_statement(call jsonb, arguments jsonb) returns text
+create function mcp._find_tool(tool text, out function oid, out volatility "char", out returns text, out builtin text)
 language plpgsql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    max_rows constant integer := coalesce(current_setting('supabase_mcp.max_rows', true), '1000')::integer;
-    argument record;
-    columns text[] := '{}';
-    passed text[] := '{}';
-    source text;
+    is_builtin boolean;
 begin
-    -- Only what was given is passed, so that defaults stay the function's own. Types are named in full: the statement is
-    -- parsed under the caller's search_path.
-    for argument in
-        select a.name, a.is_variadic, format('%I.%I', n.nspname, t.typname) as type
-          from mcp._arguments((call ->> 'oid')::oid) a
-          join pg_type t on t.oid = a.type
-          join pg_namespace n on n.oid = t.typnamespace
-         where arguments ? a.name
-         order by a.place
-    loop
-        columns := columns || format('%I %s', argument.name, argument.type);
-        passed := passed || format('%s%I => a.%I', case when argument.is_variadic then 'variadic ' else '' end, argument.name, argument.name);
-    end loop;
-
-    source := format('%s(%s)', call ->> 'function', array_to_string(passed, ', '));
-    if cardinality(columns) > 0 then
-        source := format('pg_catalog.jsonb_to_record($1) as a(%s) cross join lateral %s', array_to_string(columns, ', '), source);
+    -- Tools of schema mcp are found by the index on names: the registry costs as much as a whole call of list_tables. They
+    -- all return jsonb.
+    select p.oid, p.provolatile, 'jsonb', strpos(d.description, '"builtin"') > 0
+      into function, volatility, returns, is_builtin
+      from pg_proc p
+      join pg_description d on d.objoid = p.oid and d.classoid = 'pg_proc'::regclass and d.objsubid = 0
+     where p.proname = tool
+       and p.pronamespace = 'mcp'::regnamespace
+       and starts_with(d.description, '@mcp({"kind": "tool"')
+       and has_function_privilege(p.oid, 'EXECUTE');
+    if is_builtin then
+        builtin := mcp._directive(obj_description(function, 'pg_proc')) ->> 'builtin';
+        -- _write is the name of a tool's variant that may write.
+        volatility := coalesce((select w.provolatile from pg_proc w
+                                 where w.proname = tool || '_write' and w.pronamespace = 'mcp'::regnamespace
+                                   and has_function_privilege(w.oid, 'EXECUTE')), volatility);
+    elsif is_builtin is null then
+        select m.function, m.volatility, m.returns
+          into function, volatility, returns
+          from mcp._marked(tool) m
+         where m.tool = _find_tool.tool and not m.ours
+         order by m.function
+         limit 1;
     end if;
-
-    -- Each form is one row with one jsonb object, as MCP wants structured results to be.
-    return case call ->> 'returns'
-        when 'jsonb' then format(
-            'select case when pg_catalog.jsonb_typeof(f.r::pg_catalog.jsonb) operator(pg_catalog.=) ''object'''
-            ' then f.r::pg_catalog.jsonb else pg_catalog.jsonb_build_object(''result'', f.r) end from %s as f(r)', source)
-        when 'row' then format('select pg_catalog.to_jsonb(f) from %s as f', source)
-        when 'void' then format('select pg_catalog.jsonb_build_object(''result'', null) from %s as f(r)', source)
-        when 'scalar' then format('select pg_catalog.jsonb_build_object(''result'', f.r) from %s as f(r)', source)
-        when 'set' then format(
-            'select pg_catalog.jsonb_build_object('
-            '''rows'', coalesce(pg_catalog.jsonb_agg(s.r order by s.n) filter (where s.n operator(pg_catalog.<=) %1$s), ''[]''),'
-            ' ''row_count'', pg_catalog.count(*) filter (where s.n operator(pg_catalog.<=) %1$s),'
-            ' ''truncated'', pg_catalog.count(*) operator(pg_catalog.>) %1$s)'
-            ' from (select pg_catalog.to_jsonb(f) as r, pg_catalog.row_number() over () as n from %2$s as f limit %3$s) s',
-            max_rows, source, max_rows::bigint + 1)
-    end;
 end
 $$;
-comment on function mcp._tool_statement(jsonb, jsonb) is
-    'The SQL that calls a tool with exactly these arguments, which it takes as its one parameter of type jsonb';
+comment on function mcp._find_tool(text) is
+    'The function behind a tool of the current user, all null if there is none; the same choice as mcp._tools makes';
 
-create function mcp._tool_call(tool text, arguments jsonb) returns jsonb
+create function mcp._tool_call(tool text) returns jsonb
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_build_object(
+               'builtin', f.builtin,
+               'volatility', f.volatility,
+               'write', f.volatility = 'v',
+               'regprocedure', f.function::regprocedure::text,
+               'function', format('%I.%I', n.nspname, p.proname),
+               'returns', f.returns,
+               'args', (select coalesce(jsonb_agg(jsonb_build_object(
+                                   'name', a.name, 'type', format_type(a.type, null), 'required', a.required) order by a.place), '[]')
+                          from mcp._arguments(f.function) a))
+      from mcp._find_tool(tool) f
+      join pg_proc p on p.oid = f.function
+      join pg_namespace n on n.oid = p.pronamespace
+$$;
+comment on function mcp._tool_call(text) is
+    'What a tool of the current user is: its function, whether it may write, its arguments and result; null if it is none';
+
+create function mcp._check_arguments(tool text, function oid, arguments jsonb) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    call constant jsonb := mcp._tool_call(tool);
-    names text[];
-    stray text;
+    names constant text[] := array(select i.name from mcp._arguments(function) i order by i.place);
     near text[];
-    argument record;
-    given jsonb := coalesce(arguments, '{}');
+    stray text;
+    a record;
 begin
-    if call is null then
-        return null;
-    end if;
-    if jsonb_typeof(given) <> 'object' then
-        raise exception 'the arguments of tool "%" must be an object', tool using errcode = 'invalid_parameter_value';
-    end if;
-
-    names := array(select a.value ->> 'name' from jsonb_array_elements(call -> 'args') a);
-    select min(k) into stray from jsonb_object_keys(given) k where k <> all (names);
+    select min(k) into stray from jsonb_object_keys(arguments) k where k <> all (names);
     if stray is not null then
         near := mcp._near(left(stray, 100), names);
         raise exception 'tool "%" has no argument "%"', tool, left(stray, 100)
@@ -135,31 +101,95 @@ begin
                              else 'It takes no arguments.'
                          end;
     end if;
-
-    for argument in
-        select a.name, a.required, given -> a.name as value, mcp._type_schema(a.type) ->> 'type' as expected
-          from mcp._arguments((call ->> 'oid')::oid) a
-         order by a.place
+    for a in
+        select i.name, i.required, jsonb_typeof(arguments -> i.name) as given, mcp._type_schema(i.type) ->> 'type' as expected
+          from mcp._arguments(function) i
+         order by i.place
     loop
-        if argument.required and argument.value is null then
-            raise exception 'tool "%" needs the argument "%"', tool, argument.name
+        if a.required and a.given is null then
+            raise exception 'tool "%" needs the argument "%"', tool, a.name
                 using errcode = 'invalid_parameter_value', hint = format('Its arguments are: %s.', array_to_string(names, ', '));
-        end if;
-        if jsonb_typeof(argument.value) = 'null' and not argument.required then
-            -- Models say null for what they leave out.
-            given := given - argument.name;
-        elsif jsonb_typeof(argument.value) not in ('null', argument.expected)
-              -- Numbers may be strings: that is how the server itself gives those that JSON readers would round.
-              and not (argument.expected in ('integer', 'number') and jsonb_typeof(argument.value) in ('number', 'string')) then
-            raise exception 'argument "%" of tool "%" must be of type %, not %',
-                            argument.name, tool, argument.expected, jsonb_typeof(argument.value)
+        -- Numbers may be strings: that is how the server itself gives those that JSON readers would round.
+        elsif a.given not in ('null', a.expected) and not (a.expected in ('integer', 'number') and a.given in ('number', 'string')) then
+            raise exception 'argument "%" of tool "%" must be of type %, not %', a.name, tool, a.expected, a.given
                 using errcode = 'invalid_parameter_value';
         end if;
     end loop;
+end
+$$;
+comment on function mcp._check_arguments(text, oid, jsonb) is 'Raises, in words that tell what to do, if arguments do not fit a tool';
 
-    return call || jsonb_build_object('statement',
-                                      case when call ->> 'builtin' is null then mcp._tool_statement(call, given) end);
+create function mcp._tool_statement(function oid, returns text, arguments jsonb) returns text
+language plpgsql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    source text;
+    max_rows integer;
+begin
+    select format('%I.%I', n.nspname, p.proname) into source
+      from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = function;
+    if arguments = '{}' then
+        source := source || '()';
+    else
+        -- Only what was given is passed, so that defaults stay the function's own; models say null for what they leave out.
+        -- Types are named in full: the statement is parsed under the caller's search_path.
+        select format('pg_catalog.jsonb_to_record($1) as a(%s) cross join lateral %s(%s)',
+                      coalesce(string_agg(format('%I %I.%I', i.name, n.nspname, t.typname), ', ' order by i.place), 'nothing pg_catalog.bool'),
+                      source,
+                      string_agg(format('%s%I => a.%I', case when i.is_variadic then 'variadic ' end, i.name, i.name), ', ' order by i.place))
+          into source
+          from mcp._arguments(function) i
+          join pg_type t on t.oid = i.type
+          join pg_namespace n on n.oid = t.typnamespace
+         where arguments ? i.name
+           and (i.required or arguments -> i.name <> 'null');
+    end if;
+
+    -- Each form is one row with one jsonb object, as MCP wants structured results to be.
+    if returns = 'jsonb' then
+        return format('select case when pg_catalog.jsonb_typeof(f.r::pg_catalog.jsonb) operator(pg_catalog.=) ''object'''
+                      ' then f.r::pg_catalog.jsonb else pg_catalog.jsonb_build_object(''result'', f.r) end from %s as f(r)', source);
+    elsif returns = 'set' then
+        max_rows := coalesce(current_setting('supabase_mcp.max_rows', true), '1000');
+        return format('select pg_catalog.jsonb_build_object('
+                      '''rows'', coalesce(pg_catalog.jsonb_agg(s.r order by s.n) filter (where s.n operator(pg_catalog.<=) %1$s), ''[]''),'
+                      ' ''row_count'', pg_catalog.count(*) filter (where s.n operator(pg_catalog.<=) %1$s),'
+                      ' ''truncated'', pg_catalog.count(*) operator(pg_catalog.>) %1$s)'
+                      ' from (select pg_catalog.to_jsonb(f) as r, pg_catalog.row_number() over () as n from %2$s as f limit %3$s) s',
+                      max_rows, source, max_rows::bigint + 1);
+    end if;
+    return case returns
+        when 'row' then format('select pg_catalog.to_jsonb(f) from %s as f', source)
+        when 'void' then format('select pg_catalog.jsonb_build_object(''result'', null) from %s as f(r)', source)
+        when 'scalar' then format('select pg_catalog.jsonb_build_object(''result'', f.r) from %s as f(r)', source)
+    end;
+end
+$$;
+comment on function mcp._tool_statement(oid, text, jsonb) is
+    'The SQL that calls a function as a tool; its one parameter, of type jsonb, is the tool''s arguments';
+
+create function mcp._tool_call(tool text, arguments jsonb) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    f record;
+begin
+    select * into f from mcp._find_tool(tool);
+    if f.function is null then
+        return null;
+    end if;
+    if jsonb_typeof(arguments) is distinct from 'object' then
+        raise exception 'the arguments of tool "%" must be an object', tool using errcode = 'invalid_parameter_value';
+    end if;
+    -- A call without arguments that lacks one fails in its statement too, but without a word on the others.
+    if arguments <> '{}' or (select p.pronargs > p.pronargdefaults from pg_proc p where p.oid = f.function) then
+        perform mcp._check_arguments(tool, f.function, arguments);
+    end if;
+    return jsonb_build_object('builtin', f.builtin, 'volatility', f.volatility, 'write', f.volatility = 'v', 'returns', f.returns,
+                              'statement', case when f.builtin is null then mcp._tool_statement(f.function, f.returns, arguments) end);
 end
 $$;
 comment on function mcp._tool_call(text, jsonb) is
-    'A tool of the current user with the SQL statement that calls it with these arguments; raises if they do not fit';
+    'How a tool of the current user is called with these arguments: the SQL statement that does it; raises if they do not fit';

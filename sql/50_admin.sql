@@ -24,5 +24,9 @@ comment on function mcp.off() is 'Stops serving: new calls are refused until mcp
 create function mcp.on() returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
-as $$ select mcp._admin('on', null)::jsonb $$;
-comment on function mcp.on() is 'Serves again after mcp.off()';
+as $$
+    -- The gateway may not run at all, if there was no worker slot for it when the extension was created.
+    select mcp._start();
+    select mcp._admin('on', null)::jsonb
+$$;
+comment on function mcp.on() is 'Serves again after mcp.off(); starts the gateway if it does not run';

@@ -15,7 +15,8 @@ as $$
     select array['mcp._directive(text)', 'mcp._type_schema(oid)', 'mcp._default_value(text, jsonb)', 'mcp._arguments(oid)',
                  'mcp._input_schema(oid, jsonb)', 'mcp._returns(oid)', 'mcp._marked(text)', 'mcp._annotations("char", text, jsonb)',
                  'mcp._tools()', 'mcp._near(text, text[])', 'mcp._tool_call(text)', 'mcp._tool_call(text, jsonb)',
-                 'mcp._tool_statement(jsonb, jsonb)', 'mcp._byte_budget()', 'mcp._page_size(integer)', 'mcp._usable_table(oid)',
+                 'mcp._tool_statement(oid, text, jsonb)', 'mcp._find_tool(text)',
+                 'mcp._check_arguments(text, oid, jsonb)', 'mcp._byte_budget()', 'mcp._page_size(integer)', 'mcp._usable_table(oid)',
                  'mcp._row_estimate(oid)', 'mcp._columns(oid)', 'mcp._key_columns(oid, smallint[])', 'mcp._table_name(oid)',
                  'mcp._foreign_keys(oid)', 'mcp._primary_key(oid)', 'mcp._table_kind("char")', 'mcp._find_table(text, text)',
                  'mcp._table_privileges(oid)', 'mcp._policies(oid)']::regprocedure[]

@@ -56,3 +56,4 @@ grant execute on function mcp._privileged(oid) to mcp_admin;
 grant execute on function mcp._check_may_give(regrole) to mcp_admin;
 grant execute on function mcp._random_bytes(integer) to mcp_admin;
 grant execute on function mcp._admin(text, text) to mcp_admin;
+grant execute on function mcp._start() to mcp_admin;
