@@ -33,6 +33,18 @@ language sql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
     -- data_type and format are said as Supabase's API says them: ARRAY, USER-DEFINED or the name in SQL, and the type's own name.
+    -- What concerns the whole table is asked once and not per column.
+    with whole as materialized (
+        select c.oid, c.relkind,
+               has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, REFERENCES') as every_column,
+               array(select i.indkey[0] from pg_index i
+                      where i.indrelid = c.oid and i.indisunique and i.indnkeyatts = 1 and i.indpred is null) as unique_columns,
+               array(select k.conkey[1] from pg_constraint k
+                      where k.conrelid = c.oid and k.contype = 'c' and cardinality(k.conkey) = 1) as checked_columns,
+               exists (select from pg_description d where d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid > 0) as commented
+          from pg_class c
+         where c.oid = relation
+    )
     select coalesce(jsonb_agg(
                jsonb_build_object(
                    'name', a.attname,
@@ -46,31 +58,28 @@ as $$
                        case when a.attidentity <> '' then 'identity' end,
                        case when a.attgenerated <> '' then 'generated' end,
                        case when not a.attnotnull and not (t.typtype = 'd' and t.typnotnull) then 'nullable' end,
-                       case when c.relkind in ('r', 'p') or pg_column_is_updatable(c.oid, a.attnum, false) then 'updatable' end,
-                       case when exists (select from pg_index i
-                                          where i.indrelid = a.attrelid and i.indisunique and i.indnkeyatts = 1
-                                            and i.indkey[0] = a.attnum and i.indpred is null) then 'unique' end], null)))
-               || jsonb_strip_nulls(jsonb_build_object(
-                   'default_value', pg_get_expr(d.adbin, d.adrelid),
-                   'identity_generation', case a.attidentity when 'a' then 'ALWAYS' when 'd' then 'BY DEFAULT' end,
-                   'enums', case when e.typtype = 'e' then
-                                (select jsonb_agg(l.enumlabel order by l.enumsortorder) from pg_enum l where l.enumtypid = e.oid) end,
-                   'check', (select string_agg(substring(pg_get_constraintdef(k.oid, true) from '^CHECK \((.*)\)(?: NOT VALID| NOT ENFORCED)*$'), ' AND ' order by k.conname)
-                               from pg_constraint k
-                              where k.conrelid = a.attrelid and k.contype = 'c' and k.conkey = array[a.attnum]),
-                   'comment', col_description(a.attrelid, a.attnum)))
+                       case when w.relkind in ('r', 'p') or pg_column_is_updatable(w.oid, a.attnum, false) then 'updatable' end,
+                       case when a.attnum = any (w.unique_columns) then 'unique' end], null)))
+               || case when a.atthasdef then jsonb_build_object('default_value',
+                      (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = a.attrelid and d.adnum = a.attnum)) else '{}' end
+               || case a.attidentity when 'a' then '{"identity_generation": "ALWAYS"}'
+                      when 'd' then '{"identity_generation": "BY DEFAULT"}'::jsonb else '{}' end
+               || case when e.typtype = 'e' then jsonb_build_object('enums',
+                      (select jsonb_agg(l.enumlabel order by l.enumsortorder) from pg_enum l where l.enumtypid = e.oid)) else '{}' end
+               || case when a.attnum = any (w.checked_columns) then jsonb_build_object('check',
+                      (select string_agg(substring(pg_get_constraintdef(k.oid, true) from '^CHECK \((.*)\)[A-Z ]*$'), ' AND ' order by k.conname)
+                         from pg_constraint k
+                        where k.conrelid = a.attrelid and k.contype = 'c' and k.conkey = array[a.attnum])) else '{}' end
+               || case when w.commented then jsonb_strip_nulls(jsonb_build_object('comment', col_description(a.attrelid, a.attnum))) else '{}' end
                order by a.attnum), '[]')
-      from pg_class c
-      join pg_attribute a on a.attrelid = c.oid
+      from whole w
+      join pg_attribute a on a.attrelid = w.oid
       join pg_type t on t.oid = a.atttypid
       join pg_type b on b.oid = case when t.typtype = 'd' then t.typbasetype else t.oid end
       join pg_type e on e.oid = case when b.typcategory = 'A' and b.typelem <> 0 then b.typelem else b.oid end
-      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-     where c.oid = relation
-       and a.attnum > 0
+     where a.attnum > 0
        and not a.attisdropped
-       and (has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
-            or has_column_privilege(c.oid, a.attnum, 'SELECT, INSERT, UPDATE, REFERENCES'))
+       and (w.every_column or has_column_privilege(w.oid, a.attnum, 'SELECT, INSERT, UPDATE, REFERENCES'))
 $$;
 comment on function mcp._columns(oid) is 'The columns of a table on which the current user has a privilege, in order';
 
@@ -116,8 +125,11 @@ create function mcp._primary_key(relation oid) returns jsonb
 language sql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
-    select coalesce((select mcp._key_columns(k.conrelid, k.conkey)
-                       from pg_constraint k where k.conrelid = relation and k.contype = 'p'), '[]')
+    select coalesce(jsonb_agg(a.attname order by k.place), '[]')
+      from pg_constraint c
+     cross join unnest(c.conkey) with ordinality as k (attnum, place)
+      join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.attnum
+     where c.conrelid = relation and c.contype = 'p'
 $$;
 comment on function mcp._primary_key(oid) is 'Columns of a table''s primary key';
 

@@ -16,6 +16,8 @@ use crate::worker::gateway;
 /// Longest wait for the gateway's answer: a drain waits for running calls.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
+/// A gateway that was just started, or starts again, needs a moment.
+const START_LIMIT: Duration = Duration::from_secs(2);
 /// Longest answer, in bytes: a status names every idle process.
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 const MOST_RANDOM: i32 = 1024;
@@ -64,7 +66,7 @@ fn supabase_mcp_admin(command: &str, database: Option<&str>) -> String {
 
 fn ask(command: &AdminCommand) -> Result<String, String> {
     let fail = |e: std::io::Error| e.to_string();
-    let mut stream = UnixStream::connect(INTERNAL_SOCKET).map_err(fail)?;
+    let mut stream = connect().map_err(fail)?;
     stream.set_read_timeout(Some(LOOK)).map_err(fail)?;
     stream.set_write_timeout(Some(ANSWER_LIMIT)).map_err(fail)?;
     let body = serde_json::to_vec(command).map_err(|e| e.to_string())?;
@@ -88,4 +90,17 @@ fn ask(command: &AdminCommand) -> Result<String, String> {
         }
     }
     Err("it took too long".into())
+}
+
+fn connect() -> std::io::Result<UnixStream> {
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        match UnixStream::connect(INTERNAL_SOCKET) {
+            Err(_) if Instant::now() < deadline => {
+                server::check_for_interrupts();
+                std::thread::sleep(LOOK);
+            }
+            outcome => return outcome,
+        }
+    }
 }

@@ -1,0 +1,28 @@
+//! supabase_mcp: a PostgreSQL server that is an MCP server.
+//!
+//! This crate is the shared library. It runs in background workers that the server starts; see `docs/architecture.md` for the processes.
+//! One way down: `lib` → `worker` → `exec` → `pg`; `config` and `sqlapi` beside them. Everything that needs no Postgres is in the crate `mcp`.
+#![deny(unsafe_code)]
+
+pgrx::pg_module_magic!();
+
+mod config;
+mod exec;
+mod pg;
+mod sqlapi;
+mod weaken;
+mod worker;
+
+/// Runs in every process that loads the library: in the postmaster if it is preloaded, else in a session that uses one of its functions
+/// and in its own workers. Starts no thread and no transaction.
+#[expect(unsafe_code, reason = "Postgres finds the function by its name")]
+#[pgrx::pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn _PG_init() {
+    config::define();
+    #[cfg(feature = "weaken")]
+    weaken::define();
+    if pg::server::preloading() {
+        worker::gateway::registration().load();
+    }
+}
