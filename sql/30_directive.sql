@@ -125,29 +125,32 @@ $$;
 comment on function mcp._arguments(oid) is 'Input arguments of a function in order, from the catalog';
 
 create function mcp._input_schema(function oid, directive jsonb) returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select jsonb_build_object('type', 'object', 'properties', coalesce(jsonb_object_agg(a.name, a.schema), '{}'),
-                              'additionalProperties', false)
-           || case when count(*) filter (where a.required) > 0
-                  then jsonb_build_object('required', jsonb_agg(a.name order by a.place) filter (where a.required))
-                  else '{}' end
-      from (select i.place, i.name, i.required,
-                   t.schema
-                   || case when d.value is null then '{}' else jsonb_build_object('default', d.value) end
-                   || case jsonb_typeof(said.value)
-                          when 'string' then jsonb_build_object('description', said.value)
-                          when 'object' then
-                              case when jsonb_typeof(said.value -> 'schema') = 'object' then said.value -> 'schema' else '{}' end
-                              || case when said.value ? 'description'
-                                     then jsonb_build_object('description', said.value ->> 'description') else '{}' end
-                          else '{}'
-                      end as schema
-              from mcp._arguments(function) i
-             cross join lateral (select mcp._type_schema(i.type) as schema) t
-             cross join lateral (select directive -> 'args' -> i.name as value) said
-             cross join lateral (select mcp._default_value(pg_get_function_arg_default(function, i.number), t.schema) as value) d) a
+begin
+    return (
+        select jsonb_build_object('type', 'object', 'properties', coalesce(jsonb_object_agg(a.name, a.schema), '{}'),
+                                  'additionalProperties', false)
+               || case when count(*) filter (where a.required) > 0
+                      then jsonb_build_object('required', jsonb_agg(a.name order by a.place) filter (where a.required))
+                      else '{}' end
+          from (select i.place, i.name, i.required,
+                       t.schema
+                       || case when d.value is null then '{}' else jsonb_build_object('default', d.value) end
+                       || case jsonb_typeof(said.value)
+                              when 'string' then jsonb_build_object('description', said.value)
+                              when 'object' then
+                                  case when jsonb_typeof(said.value -> 'schema') = 'object' then said.value -> 'schema' else '{}' end
+                                  || case when said.value ? 'description'
+                                         then jsonb_build_object('description', said.value ->> 'description') else '{}' end
+                              else '{}'
+                          end as schema
+                  from mcp._arguments(function) i
+                 cross join lateral (select mcp._type_schema(i.type) as schema) t
+                 cross join lateral (select directive -> 'args' -> i.name as value) said
+                 cross join lateral (select mcp._default_value(pg_get_function_arg_default(function, i.number), t.schema) as value) d) a);
+end
 $$;
 comment on function mcp._input_schema(oid, jsonb) is
     'JSON Schema of a tool''s arguments: names, types and defaults from the catalog, words from the directive';

@@ -3,115 +3,128 @@
 -- Must not: be SECURITY DEFINER, or list a tool that the caller could not call.
 
 create function mcp._returns(function oid) returns text
-language sql stable strict
+language plpgsql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
-    select case
-               when p.prorettype = 'void'::regtype then 'void'
-               -- A bare record has columns only if the function names them.
-               when p.prorettype = 'record'::regtype and not coalesce(p.proargmodes::text[] && array['o', 'b', 't'], false) then null
-               when p.proretset then 'set'
-               when t.typtype = 'c' or p.prorettype = 'record'::regtype then 'row'
-               when t.typtype = 'p' then null
-               when p.prorettype in ('json'::regtype, 'jsonb'::regtype) then 'jsonb'
-               else 'scalar'
-           end
-      from pg_proc p
-      join pg_type t on t.oid = p.prorettype
-     where p.oid = function
+begin
+    return (
+        select case
+                   when p.prorettype = 'void'::regtype then 'void'
+                   -- A bare record has columns only if the function names them.
+                   when p.prorettype = 'record'::regtype and not coalesce(p.proargmodes::text[] && array['o', 'b', 't'], false) then null
+                   when p.proretset then 'set'
+                   when t.typtype = 'c' or p.prorettype = 'record'::regtype then 'row'
+                   when t.typtype = 'p' then null
+                   when p.prorettype in ('json'::regtype, 'jsonb'::regtype) then 'jsonb'
+                   else 'scalar'
+               end
+          from pg_proc p
+          join pg_type t on t.oid = p.prorettype
+         where p.oid = function);
+end
 $$;
 comment on function mcp._returns(oid) is
     'The shape of a function''s result: jsonb, row, scalar, set or void; null for one that no tool can have';
 
 create function mcp._marked(wanted text default null)
 returns table (function oid, tool text, ours boolean, volatility "char", returns text, directive jsonb)
-language sql stable rows 20
+language plpgsql stable rows 20
 set search_path = pg_catalog, pg_temp
 as $$
-    with administrators as materialized (
-        -- Superusers are members of every role; without mcp_admin only they are left.
-        select coalesce((select r.oid from pg_roles r where r.rolname = 'mcp_admin'), 10) as role,
-               (select r.oid from pg_roles r where r.rolname = current_user) as caller
-    ), marked as materialized (
-        select p.oid, p.proname, p.provolatile, n.nspname = 'mcp' as ours, mcp._directive(d.description) as directive
-          from pg_description d
-          join pg_proc p on p.oid = d.objoid
-          join pg_namespace n on n.oid = p.pronamespace
-         cross join administrators a
-         where d.classoid = 'pg_proc'::regclass
-           and d.objsubid = 0
-           -- Below are the functions of initdb, thousands of comments that cannot be directives.
-           and d.objoid >= 16384
-           and starts_with(d.description, '@mcp(')
-           and (wanted is null or p.proname = wanted or strpos(d.description, '"name"') > 0)
-           and p.prokind = 'f'
-           and has_schema_privilege(n.oid, 'USAGE')
-           and has_function_privilege(p.oid, 'EXECUTE')
-           -- New functions can be executed by PUBLIC, and a model reads a tool's text as instructions: without this, whoever
-           -- may create a function could speak to everybody's models. A role's own functions are its own affair.
-           and (n.nspname = 'mcp' or p.proowner = a.caller or pg_has_role(p.proowner, a.role, 'MEMBER'))
-    ), named as (
-        select m.*, case when m.ours then m.proname::text else coalesce(m.directive ->> 'name', m.proname) end as tool,
-               coalesce(m.directive ->> 'kind', 'tool') as kind, mcp._returns(m.oid) as returns
-          from marked m
-         where m.directive is not null
-    )
-    select c.oid, c.tool, c.ours, c.provolatile, c.returns, c.directive
-      from named c
-     where (c.kind = 'tool' or c.kind = 'variant' and c.ours)
-       and c.returns is not null
-       and c.tool ~ '^[A-Za-z0-9_.-]{1,128}$'
-       -- Arguments are given by name, and must be of types that values can be given for.
-       and not exists (select from mcp._arguments(c.oid) i where i.name = '' or mcp._type_schema(i.type) is null)
+#variable_conflict use_column
+begin
+    return query
+        with administrators as materialized (
+            -- Superusers are members of every role; without mcp_admin only they are left.
+            select coalesce((select r.oid from pg_roles r where r.rolname = 'mcp_admin'), 10) as role,
+                   (select r.oid from pg_roles r where r.rolname = current_user) as caller
+        ), marked as materialized (
+            select p.oid, p.proname, p.provolatile, n.nspname = 'mcp' as ours, mcp._directive(d.description) as directive
+              from pg_description d
+              join pg_proc p on p.oid = d.objoid
+              join pg_namespace n on n.oid = p.pronamespace
+             cross join administrators a
+             where d.classoid = 'pg_proc'::regclass
+               and d.objsubid = 0
+               -- Below are the functions of initdb, thousands of comments that cannot be directives.
+               and d.objoid >= 16384
+               and starts_with(d.description, '@mcp(')
+               and (wanted is null or p.proname = wanted or strpos(d.description, '"name"') > 0)
+               and p.prokind = 'f'
+               and has_schema_privilege(n.oid, 'USAGE')
+               and has_function_privilege(p.oid, 'EXECUTE')
+               -- New functions can be executed by PUBLIC, and a model reads a tool's text as instructions: without this, whoever
+               -- may create a function could speak to everybody's models. A role's own functions are its own affair.
+               and (n.nspname = 'mcp' or p.proowner = a.caller or pg_has_role(p.proowner, a.role, 'MEMBER'))
+        ), named as (
+            select m.*, case when m.ours then m.proname::text else coalesce(m.directive ->> 'name', m.proname) end as tool,
+                   coalesce(m.directive ->> 'kind', 'tool') as kind, mcp._returns(m.oid) as returns
+              from marked m
+             where m.directive is not null
+        )
+        select c.oid, c.tool, c.ours, c.provolatile, c.returns, c.directive
+          from named c
+         where (c.kind = 'tool' or c.kind = 'variant' and c.ours)
+           and c.returns is not null
+           and c.tool ~ '^[A-Za-z0-9_.-]{1,128}$'
+           -- Arguments are given by name, and must be of types that values can be given for.
+           and not exists (select from mcp._arguments(c.oid) i where i.name = '' or mcp._type_schema(i.type) is null);
+end
 $$;
 comment on function mcp._marked(text) is
     'Functions marked as tools that the current user may call, before duplicate names are settled; with a name, at least those of that name';
 
 create function mcp._annotations(volatility "char", title text, said jsonb) returns jsonb
-language sql immutable
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-    select jsonb_build_object('title', title,
-                              'readOnlyHint', volatility <> 'v',
-                              'destructiveHint', volatility = 'v',
-                              'idempotentHint', volatility <> 'v',
-                              'openWorldHint', false)
-           || coalesce((select jsonb_object_agg(s.key, s.value)
-                          from jsonb_each(case when jsonb_typeof(said) = 'object' then said else '{}' end) s
-                         where s.key in ('readOnlyHint', 'destructiveHint', 'idempotentHint', 'openWorldHint')
-                           and jsonb_typeof(s.value) = 'boolean'), '{}')
+begin
+    return (
+        select jsonb_build_object('title', title,
+                                  'readOnlyHint', volatility <> 'v',
+                                  'destructiveHint', volatility = 'v',
+                                  'idempotentHint', volatility <> 'v',
+                                  'openWorldHint', false)
+               || coalesce((select jsonb_object_agg(s.key, s.value)
+                              from jsonb_each(case when jsonb_typeof(said) = 'object' then said else '{}' end) s
+                             where s.key in ('readOnlyHint', 'destructiveHint', 'idempotentHint', 'openWorldHint')
+                               and jsonb_typeof(s.value) = 'boolean'), '{}'));
+end
 $$;
 comment on function mcp._annotations("char", text, jsonb) is
     'A tool''s hints: from the volatility of its function, changed where the directive says so';
 
 create function mcp._tools() returns jsonb
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+begin
     -- Of several functions of one name schema mcp's is the tool, else the oldest. A variant (execute_sql_write) is no tool of
     -- its own: whoever may execute both it and the tool sees the tool in the variant's words. mcp._find_tool chooses alike.
-    with marked as materialized (
-        select * from mcp._marked()
-    ), tools as (
-        select distinct on (m.tool) m.tool, m.function, coalesce(v.volatility, m.volatility) as volatility,
-               coalesce(v.directive, m.directive) as directive
-          from marked m
-          left join marked v on m.ours and v.ours and v.tool = m.tool || '_write' and v.directive ->> 'kind' = 'variant'
-         where m.directive ->> 'kind' is distinct from 'variant'
-         order by m.tool, m.ours desc, m.function
-    ), titled as (
-        select t.*, coalesce(t.directive ->> 'title', upper(left(t.tool, 1)) || replace(substr(t.tool, 2), '_', ' ')) as title
-          from tools t
-    )
-    select coalesce(
-               jsonb_agg(
-                   jsonb_build_object('name', t.tool,
-                                      'title', t.title,
-                                      'description', t.directive ->> 'description',
-                                      'inputSchema', mcp._input_schema(t.function, t.directive),
-                                      'annotations', mcp._annotations(t.volatility, t.title, t.directive -> 'annotations'))
-                   order by t.tool collate "C"),
-               '[]')
-      from titled t
+    return (
+        with marked as materialized (
+            select * from mcp._marked()
+        ), tools as (
+            select distinct on (m.tool) m.tool, m.function, coalesce(v.volatility, m.volatility) as volatility,
+                   coalesce(v.directive, m.directive) as directive
+              from marked m
+              left join marked v on m.ours and v.ours and v.tool = m.tool || '_write' and v.directive ->> 'kind' = 'variant'
+             where m.directive ->> 'kind' is distinct from 'variant'
+             order by m.tool, m.ours desc, m.function
+        ), titled as (
+            select t.*, coalesce(t.directive ->> 'title', upper(left(t.tool, 1)) || replace(substr(t.tool, 2), '_', ' ')) as title
+              from tools t
+        )
+        select coalesce(
+                   jsonb_agg(
+                       jsonb_build_object('name', t.tool,
+                                          'title', t.title,
+                                          'description', t.directive ->> 'description',
+                                          'inputSchema', mcp._input_schema(t.function, t.directive),
+                                          'annotations', mcp._annotations(t.volatility, t.title, t.directive -> 'annotations'))
+                       order by t.tool collate "C"),
+                   '[]')
+          from titled t);
+end
 $$;
 comment on function mcp._tools() is 'The tools of the current user, as MCP lists them, ordered by name';
