@@ -21,7 +21,7 @@ LISTS = Path(__file__).parents[1] / "clients"
 
 @pytest.fixture(scope="module")
 def site():
-    one = Cluster(**{"supabase_mcp.anonymous_role": "reader_bridge"}).start()
+    one = Cluster(supabase_mcp__anonymous_role="reader_bridge").start()
     one.install()
     build_world(one)
     wait_until(lambda: is_served(Caller(one, tcp=True)), 10, "anonymous callers are served")

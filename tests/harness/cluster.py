@@ -105,7 +105,7 @@ class Cluster:
             **BASE_SETTINGS,
             "unix_socket_directories": str(self.folder),
             "supabase_mcp.port": str(self.port),
-            **settings,
+            **{name.replace("__", "."): value for name, value in settings.items()},
         }
         with open(self.data / "postgresql.conf", "a") as conf:
             conf.write("include 'test.conf'\n")

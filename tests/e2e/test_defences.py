@@ -1,0 +1,142 @@
+"""Each defence seen to matter: the attack it stops fails with the defence in, and succeeds with the defence taken out.
+
+Needs a library built with the cargo feature `weaken`, which has the setting supabase_mcp.weaken and is never released. The run
+says so in its environment (WEAKENED=1); without it this file is not collected (see conftest.py), with it nothing is skipped but
+what a Postgres version cannot show.
+"""
+
+import pytest
+
+from harness.caller import token_caller
+from harness.cluster import Cluster, server_major
+from harness.waits import wait_until
+from harness.world import build_world
+
+STUBBORN = """do $$declare stop timestamptz := clock_timestamp() + interval '6 seconds'; begin
+  while clock_timestamp() < stop loop
+    begin perform pg_sleep(1); exception when query_canceled then null; end;
+  end loop;
+end$$"""
+
+
+@pytest.fixture(scope="module")
+def site():
+    one = Cluster(shared_preload_libraries="supabase_mcp", supabase_mcp__executor_idle_timeout="1h").start()
+    one.install()
+    build_world(one)
+    yield one
+    one.remove()
+
+
+def without(site, defence):
+    """Takes one defence out (None: all in) for processes that start from now on."""
+    site.configure(supabase_mcp__weaken=defence)
+    site.sql("select mcp.drain()")
+    wait_until(lambda: not site.executors(), 10, "executors that knew the old setting are gone")
+
+
+def read_only(site):
+    return token_caller(site, "writer_direct", read_only=True)
+
+
+# ---- attacks: each returns whether it succeeded
+
+def lift_by_set_transaction(site):
+    return not read_only(site).sql("set transaction read write; update shop.counter set n = n").is_error
+
+
+def lift_by_reset(site):
+    return not read_only(site).sql("reset transaction_read_only; update shop.counter set n = n").is_error
+
+
+def notify_from_a_read(site):
+    """NOTIFY is allowed in a read-only transaction; only the rollback keeps it from being sent."""
+    with site.connect() as listener:
+        listener.execute("listen leak")
+        read_only(site).sql("notify leak, 'secret'")
+        return any(True for _ in listener.notifies(timeout=1, stop_after=1))
+
+
+def deferred_trigger_as_another(site):
+    caller = token_caller(site, "writer_bridge")
+    site.sql("drop table if exists work_bridge.seen, work_bridge.base; drop function if exists work_bridge.note()")
+    site.sql("create table work_bridge.seen (who text); grant all on work_bridge.seen to public; grant usage on schema work_bridge to public;"
+             "create table work_bridge.base (a int); grant all on work_bridge.base to writer_bridge;"
+             "create function work_bridge.note() returns trigger language plpgsql as"
+             " $$begin insert into work_bridge.seen values (current_user); return null; end$$;"
+             "create constraint trigger late after insert on work_bridge.base deferrable initially deferred"
+             " for each row execute function work_bridge.note()")
+    caller.sql("insert into work_bridge.base values (1)")
+    return site.sql("select who from work_bridge.seen") != [("writer_bridge",)]
+
+
+def become_the_bridge(site):
+    result = token_caller(site, "writer_bridge").sql("set session authorization default; select current_user::text")
+    return not result.is_error and result.value != "writer_bridge"
+
+
+def lasting_password(site):
+    return not token_caller(site, "writer_direct").sql("alter role current_user password 'let me in'").is_error
+
+
+def outlive_the_timeout(site):
+    site.sql("load 'supabase_mcp'; alter role reader_direct set supabase_mcp.statement_timeout = '300ms'")
+    try:
+        caller = token_caller(site, "reader_direct")
+        pid = caller.value("select pg_backend_pid()")
+        caller.sql(STUBBORN)
+        return caller.value("select pg_backend_pid()") == pid
+    finally:
+        site.sql("load 'supabase_mcp'; alter role reader_direct reset supabase_mcp.statement_timeout")
+
+
+def crash_by_sslinfo(site):
+    site.sql("create extension if not exists sslinfo")
+    before = site.checkpointer_start()
+    try:
+        token_caller(site, "reader_direct").sql("select ssl_is_used()")
+    except OSError:
+        pass
+    site.up()
+    return wait_until(site.checkpointer_start, 20, "a checkpointer") != before
+
+
+def state_of_the_last_call(site):
+    caller = token_caller(site, "reader_direct")
+    caller.sql("prepare leak as select 1; set my.secret = 'x'")
+    return caller.value("select count(*) from pg_prepared_statements") > 0
+
+
+ATTACKS = {
+    # defence: (attack, Postgres versions on which nothing else stops it)
+    "first_snapshot": (lift_by_set_transaction, range(15, 19)),
+    "read_only_reset": (lift_by_reset, range(15, 16)),
+    "rollback": (notify_from_a_read, range(15, 19)),
+    "role_through_commit": (deferred_trigger_as_another, range(15, 18)),
+    "local_userid_change": (become_the_bridge, range(15, 19)),
+    "utility_hook": (lasting_password, range(15, 19)),
+    "second_stage": (outlive_the_timeout, range(15, 19)),
+    "dummy_port": (crash_by_sslinfo, range(15, 19)),
+    "discard_all": (state_of_the_last_call, range(15, 19)),
+}
+
+
+@pytest.mark.parametrize("defence", list(ATTACKS))
+def test_attack_fails_with_the_defence(site, defence):
+    attack, _ = ATTACKS[defence]
+    without(site, None)
+    assert attack(site) is False
+
+
+@pytest.mark.restarts
+@pytest.mark.parametrize("defence", list(ATTACKS))
+def test_attack_succeeds_without_the_defence(site, defence):
+    attack, versions = ATTACKS[defence]
+    if server_major() not in versions:
+        pytest.skip(f"PostgreSQL {server_major()} stops this attack by itself")
+    without(site, defence)
+    try:
+        assert attack(site) is True
+    finally:
+        site.up()
+        without(site, None)
