@@ -11,6 +11,7 @@ as $$
                'role_oid', a.oid::bigint,
                'role', a.rolname,
                'can_login', a.rolcanlogin,
+               'bridge_oid', (select b.oid::bigint from pg_authid b where b.rolname = 'mcp_bridge'),
                'privileged', mcp._privileged(a.oid),
                'createrole', exists (select from pg_authid c where c.rolcreaterole and pg_has_role(a.oid, c.oid, 'MEMBER')),
                'valid_until', case

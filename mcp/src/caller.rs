@@ -58,6 +58,8 @@ pub struct Principal {
     pub id: String,
     pub database: u32,
     pub role: u32,
+    /// The role that its processes connect as: itself, or the bridge role.
+    pub login: u32,
     pub role_name: String,
     pub form: Form,
     pub read_only: bool,

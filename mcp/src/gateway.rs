@@ -199,7 +199,13 @@ impl Gateway {
             if self.is_draining(principal.database) {
                 return Ok(CallError::new(Kind::Unavailable, "the database is being drained").hint("Try again later.").into());
             }
-            let key = Key { database: principal.database, role: principal.role, form: principal.form, principal: principal.id.clone() };
+            let key = Key {
+                database: principal.database,
+                role: principal.role,
+                login: principal.login,
+                form: principal.form,
+                principal: principal.id.clone(),
+            };
             let mut lease = match held.take().filter(|lease| *lease.key() == key) {
                 Some(lease) => lease,
                 None => match unless_cancelled(cancel, self.pool.lease(key, principal.connection_limit, &config)).await {

@@ -81,7 +81,7 @@ impl Handler {
             // Nobody reads this answer: the library drops it.
             Ok(Ok(_)) if context.ct.is_cancelled() => Err(ErrorData::internal_error("the call was cancelled", None)),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(LoginError::Refused(error))) => Ok(error.into()),
+            Ok(Err(LoginError::Refused(error))) => Ok((*error).into()),
             Ok(Err(LoginError::Unknown(message))) => {
                 session.unauthenticated.store(true, Ordering::Relaxed);
                 Err(ErrorData::new(ErrorCode(UNAUTHENTICATED), message, None))

@@ -34,6 +34,8 @@ pub struct Facts {
     pub role: String,
     #[serde(default)]
     pub can_login: bool,
+    /// The role that processes connect as on behalf of roles that cannot log in.
+    pub bridge_oid: Option<u32>,
     /// Why the role could get past every other guard.
     pub privileged: Option<String>,
     pub valid_until: Option<f64>,

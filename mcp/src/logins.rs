@@ -35,12 +35,12 @@ pub enum LoginError {
     /// 401: the credential is missing or stands for nobody.
     Unknown(String),
     /// The credential is good, what it stands for is not served.
-    Refused(CallError),
+    Refused(Box<CallError>),
 }
 
 impl From<CallError> for LoginError {
     fn from(error: CallError) -> Self {
-        LoginError::Refused(error)
+        LoginError::Refused(Box::new(error))
     }
 }
 
@@ -198,7 +198,7 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
             Credential::Nothing => "the role for callers without a credential does not exist".into(),
         }));
     }
-    let denied = |message: String, hint: &str| Err(LoginError::Refused(CallError::new(Kind::Denied, message).sqlstate("28000").hint(hint)));
+    let denied = |message: String, hint: &str| Err(CallError::new(Kind::Denied, message).sqlstate("28000").hint(hint).into());
     if let Some(reason) = &facts.privileged
         && !config.privileged_roles.contains(&facts.role)
     {
@@ -213,11 +213,17 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
             "GRANT CONNECT ON DATABASE gives it.",
         );
     }
+    let login = match (facts.can_login, facts.bridge_oid) {
+        (true, _) => facts.role_oid,
+        (false, Some(bridge)) => bridge,
+        (false, None) => return denied(format!("role \"{}\" cannot log in, and role \"mcp_bridge\" is gone", facts.role), "Create the extension anew."),
+    };
     let until = [facts.valid_until, facts.token_expires].into_iter().flatten().reduce(f64::min);
     let principal = Principal {
         id: facts.principal,
         database,
         role: facts.role_oid,
+        login,
         role_name: facts.role,
         // A role that cannot log in is shared by many: the bridge keeps them from each other's sessions.
         form: if facts.can_login { Form::Direct } else { Form::Bridge },

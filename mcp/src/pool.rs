@@ -136,7 +136,7 @@ impl Lease {
     async fn start(&mut self, deadline: Instant) -> Result<(), CallError> {
         let give_up = deadline.min(Instant::now() + SLOT_LIMIT);
         loop {
-            let error = match self.pool.children.start(self.key.database, self.key.role, self.key.form).await {
+            let error = match self.pool.children.start(self.key.database, self.key.login, self.key.form).await {
                 Ok(process) => {
                     self.process = Some(process);
                     return Ok(());

@@ -11,6 +11,8 @@ use std::collections::{HashMap, VecDeque};
 pub struct Key {
     pub database: u32,
     pub role: u32,
+    /// The role that the process connects as.
+    pub login: u32,
     pub form: crate::types::Form,
     pub principal: String,
 }
@@ -213,7 +215,7 @@ mod tests {
     use crate::types::Form;
 
     fn key(role: u32) -> Key {
-        Key { database: 1, role, form: Form::Direct, principal: format!("r{role}") }
+        Key { database: 1, role, login: role, form: Form::Direct, principal: format!("r{role}") }
     }
 
     /// Two processes at the most, queues of three.

@@ -99,7 +99,7 @@ impl Form {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     pub database: u32,
-    /// 0 for a keeper.
+    /// The role to connect as; 0 for a keeper.
     pub role: u32,
     pub form: Form,
     /// 32 hexadecimal digits, good for one hello.

@@ -1,0 +1,63 @@
+//! The keeper's one question: who a credential stands for.
+//!
+//! Runs in a keeper process, as the bootstrap superuser, so it runs one statement of our own and nothing else: names are qualified, the
+//! function's search_path is pinned, and no value of the question becomes part of a text.
+
+use std::time::Duration;
+
+use mcp::error::{CallError, Kind};
+use mcp::types::Outcome;
+
+use super::{Answer, Call};
+use crate::config;
+use crate::pg::identity::Identity;
+use crate::pg::query::Workspace;
+use crate::pg::timeout::Deadline;
+use crate::pg::{Pg, PgError, Tx, report};
+
+/// A question takes well under a millisecond; one that waits this long is behind a lock, and its caller with it.
+const LIMIT: Duration = Duration::from_secs(5);
+
+pub struct Keeper {
+    identity: Identity,
+    workspace: Workspace,
+    pub payload: Vec<u8>,
+}
+
+impl Keeper {
+    pub fn new(pg: &Pg, identity: Identity) -> Result<Keeper, PgError> {
+        Ok(Keeper { identity, workspace: Workspace::new(pg)?, payload: Vec::new() })
+    }
+
+    /// Answers one question. Nothing is kept of it but what Postgres caches.
+    pub fn answer(&mut self, pg: &mut Pg, question: &[u8]) -> Answer {
+        self.payload.clear();
+        let outcome = match self.ask(pg, question) {
+            Ok(()) => Outcome::Ok,
+            Err(error) => {
+                self.payload = error.to_payload();
+                Outcome::Error
+            }
+        };
+        self.workspace.clear();
+        report::idle(pg);
+        Answer { outcome, untrusted: false, leaving: false }
+    }
+
+    fn ask(&mut self, pg: &mut Pg, question: &[u8]) -> Result<(), CallError> {
+        let internal = |error: PgError| CallError::new(Kind::Internal, error.0.message);
+        let question = std::str::from_utf8(question).map_err(|_| CallError::new(Kind::BadInput, "the question is not valid UTF-8"))?;
+        let tx = pg.begin(&self.identity).map_err(internal)?;
+        let deadline = Deadline::start(tx.pg(), Some(LIMIT)).map_err(internal)?;
+        let mut call = Call { workspace: &self.workspace, limits: config::limits(), read_only: true, out: &mut self.payload };
+        call.who(tx, question).map_err(|failure| failure.into_call_error(deadline.passed()))
+    }
+}
+
+impl Call<'_> {
+    fn who(&mut self, mut tx: Tx, question: &str) -> Result<(), super::Failure> {
+        tx.make_read_only()?;
+        self.own(&mut tx, c"select mcp._keeper($1::pg_catalog.jsonb)", &[question])?;
+        Ok(tx.finish()?)
+    }
+}

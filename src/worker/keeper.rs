@@ -1,0 +1,44 @@
+//! The keeper process: answers the gateway's questions about credentials, from the tables of one database.
+//!
+//! Connected as the bootstrap superuser, so no caller's SQL ever runs here. Single-threaded; leaves when the gateway closes the socket,
+//! which it does when nobody has asked for a while. Ends with exit code 0 or 1.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mcp::types::Form;
+use pgrx::pg_sys;
+
+use super::executor::Channel;
+use crate::exec::keeper::Keeper;
+use crate::pg::identity::Identity;
+use crate::pg::{Pg, PgError, bgw, report, session, signals};
+
+/// The body of `supabase_mcp_keeper_main`.
+pub fn main() -> ! {
+    let Some(mut pg) = Pg::claim() else { session::exit(1) };
+    match catch_unwind(AssertUnwindSafe(|| run(&mut pg))) {
+        Ok(Ok(())) => session::exit(0),
+        Ok(Err(error)) => pgrx::log!("supabase_mcp keeper: {error}"),
+        Err(_) => pgrx::log!("supabase_mcp keeper: it panicked"),
+    }
+    session::exit(1)
+}
+
+fn run(pg: &mut Pg) -> Result<(), PgError> {
+    signals::install_for_sql(pg);
+    let ticket = bgw::ticket(pg).ok_or_else(|| PgError::internal("started without a ticket"))?;
+    if ticket.form != Form::Keeper {
+        return Err(PgError::internal("an executor's ticket in a keeper"));
+    }
+    bgw::connect(pg, ticket.database, 0)?;
+    session::prepare(pg)?;
+    let mut keeper = Keeper::new(pg, Identity::direct(pg, pg_sys::BOOTSTRAP_SUPERUSERID.to_u32())?)?;
+    let mut channel = Channel::open(pg, &ticket)?;
+    let mut statistics_due = None;
+    report::idle(pg);
+    while let Some((job, question)) = channel.next_job(pg, &mut statistics_due)? {
+        let answer = keeper.answer(pg, &question);
+        channel.reply(pg, job.id, answer, &keeper.payload)?;
+    }
+    Ok(())
+}
