@@ -1,0 +1,100 @@
+//! From what Postgres said to what a model can act on.
+
+use mcp::error::{CallError, Kind};
+
+use crate::pg::PgError;
+use crate::pg::query::RunError;
+
+/// A call that failed, before it is known whether its time was up.
+pub struct Failure {
+    cause: Cause,
+    /// Which statement of several, from 1.
+    statement: Option<usize>,
+    /// Postgres' errors of this kind are about the call's arguments.
+    pub about_arguments: bool,
+}
+
+enum Cause {
+    Sql(PgError),
+    Ours(CallError),
+}
+
+impl Failure {
+    pub fn new(error: CallError) -> Failure {
+        Failure { cause: Cause::Ours(error), statement: None, about_arguments: false }
+    }
+
+    pub fn in_statement(mut self, number: usize, of: usize) -> Failure {
+        self.statement = (of > 1).then_some(number);
+        self
+    }
+
+    pub fn into_call_error(self, time_is_up: bool) -> CallError {
+        let mut error = match self.cause {
+            Cause::Ours(error) => error,
+            Cause::Sql(error) => from_postgres(error, time_is_up, self.about_arguments),
+        };
+        error.statement = self.statement.and_then(|n| i32::try_from(n).ok());
+        error
+    }
+}
+
+impl From<PgError> for Failure {
+    fn from(error: PgError) -> Failure {
+        Failure { cause: Cause::Sql(error), statement: None, about_arguments: false }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Failure {
+        Failure::new(error)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        match error {
+            RunError::Sql(error) => error.into(),
+            RunError::Params(message) => Failure::new(CallError::new(Kind::BadInput, message)),
+        }
+    }
+}
+
+fn from_postgres(error: PgError, time_is_up: bool, about_arguments: bool) -> CallError {
+    let report = *error.0;
+    let (kind, hint) = match report.sqlstate.as_str() {
+        "57014" if time_is_up => {
+            (Kind::Timeout, Some("The call ran longer than its time limit. Ask for less, or let EXPLAIN show what takes the time."))
+        }
+        "57014" => (Kind::Cancelled, None),
+        "25006" => (
+            Kind::ReadOnly,
+            Some(
+                "This call is read-only. Writing through execute_sql needs EXECUTE on mcp.execute_sql_write, which an administrator grants.",
+            ),
+        ),
+        // VACUUM, CREATE INDEX CONCURRENTLY, CREATE DATABASE and their like.
+        "25001" => (
+            Kind::Sql,
+            Some(
+                "Every call runs inside a transaction, where this command cannot run. Use psql, or another client that runs it on its own.",
+            ),
+        ),
+        // Class 22, data exception: what the check itself raises, and JSON that jsonb cannot hold.
+        code if about_arguments && code.starts_with("22") => (Kind::BadInput, None),
+        _ => (Kind::Sql, None),
+    };
+    CallError {
+        kind,
+        sqlstate: (kind != Kind::BadInput).then_some(report.sqlstate),
+        message: report.message,
+        detail: report.detail,
+        hint: report.hint.or(hint.map(str::to_string)),
+        position: report.position,
+        constraint: report.constraint,
+        schema: report.schema,
+        table: report.table,
+        column: report.column,
+        statement: None,
+    }
+}

@@ -1,0 +1,186 @@
+//! One job in, one answer out, under the role that the job is for.
+//!
+//! Runs in an executor process, on its only thread. Decides how a call runs: in which mode, under which limits, and what is kept. Knows
+//! nothing of sockets; never decides who the caller is.
+
+mod args;
+mod explain;
+mod failure;
+pub mod keeper;
+mod sql;
+mod tools;
+
+use std::time::Duration;
+
+use mcp::error::{CallError, Kind};
+use mcp::types::{Job, JobKind, Outcome};
+
+use crate::config::{self, Limits};
+use crate::pg::identity::Identity;
+use crate::pg::privilege;
+use crate::pg::query::Workspace;
+use crate::pg::settings::{self, Fingerprint};
+use crate::pg::timeout::Deadline;
+use crate::pg::{Pg, PgError, Tx, guc, inval, report, session, wait};
+
+/// An answer buffer that grew beyond this is given back after the call.
+const KEEP_BYTES: usize = 256 * 1024;
+
+/// An answer's header; its payload is in `Executor::payload`.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer {
+    pub outcome: Outcome,
+    pub untrusted: bool,
+    /// The process must end.
+    pub leaving: bool,
+}
+
+impl Answer {
+    const STALE: Answer = Answer { outcome: Outcome::Stale, untrusted: false, leaving: false };
+    const RETIRE: Answer = Answer { outcome: Outcome::Retire, untrusted: false, leaving: true };
+}
+
+/// Why a job has no result.
+enum NoResult {
+    Stale,
+    Retire,
+    Refused(CallError),
+    /// Something of ours failed: the process is not to be trusted with another call.
+    Broken(PgError),
+}
+
+impl From<PgError> for NoResult {
+    fn from(error: PgError) -> NoResult {
+        NoResult::Broken(error)
+    }
+}
+
+/// What an executor keeps between calls.
+pub struct Executor {
+    identity: Identity,
+    /// Of the settings that this process has taken on.
+    fingerprint: Fingerprint,
+    workspace: Workspace,
+    client: String,
+    pub payload: Vec<u8>,
+}
+
+impl Executor {
+    /// In a process that is connected and prepared.
+    pub fn new(pg: &mut Pg, identity: Identity) -> Result<Executor, PgError> {
+        let workspace = Workspace::new(pg)?;
+        let tx = pg.begin(&identity)?;
+        privilege::refresh(&tx)?;
+        let fingerprint = settings::fingerprint(&tx, [identity.own_role(), identity.role()])?;
+        tx.finish()?;
+        Ok(Executor { identity, fingerprint, workspace, client: String::new(), payload: Vec::new() })
+    }
+
+    /// Runs one job. The payload is complete when this returns; what the call left in the session is still there (`clean`).
+    pub fn run(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8]) -> Answer {
+        wait::forget_cancel(pg);
+        self.payload.clear();
+        if !self.identity.is_bound() {
+            if let Err(error) = self.bind(pg, job.role) {
+                return self.broken(&error);
+            }
+        }
+        if !self.identity.bind(job.role) {
+            return Answer::RETIRE;
+        }
+        if self.client != job.client && guc::set_application_name(pg, &job.client).is_ok() {
+            self.client.clone_from(&job.client);
+        }
+        let answer = match self.call(pg, job, arguments) {
+            Ok(untrusted) => Answer { outcome: Outcome::Ok, untrusted, leaving: false },
+            Err(NoResult::Refused(error)) => self.error(&error),
+            Err(NoResult::Stale) => Answer::STALE,
+            Err(NoResult::Retire) => Answer::RETIRE,
+            Err(NoResult::Broken(error)) => self.broken(&error),
+        };
+        self.workspace.clear();
+        answer
+    }
+
+    fn call(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8]) -> Result<Untrusted, NoResult> {
+        let tx = pg.begin(&self.identity)?;
+        if inval::take_callers_changed() {
+            return Err(NoResult::Stale);
+        }
+        let settings = settings::fingerprint(&tx, [self.identity.own_role(), self.identity.role()])?;
+        if settings != self.fingerprint || !privilege::refresh(&tx)? {
+            return Err(NoResult::Retire);
+        }
+        if !privilege::installed(&tx) {
+            let error = CallError::new(Kind::Unavailable, "the extension supabase_mcp is not installed in this database");
+            return Err(NoResult::Refused(error));
+        }
+        let limits = config::limits();
+        let deadline = Deadline::start(tx.pg(), time_limit(tx.pg(), &limits))?;
+        let mut call = Call { workspace: &self.workspace, limits, read_only: job.read_only, out: &mut self.payload };
+        let result = match job.kind {
+            JobKind::Call => call.tool(tx, &job.tool, arguments),
+            JobKind::List => call.list(tx),
+            JobKind::Keeper => Err(Failure::new(CallError::new(Kind::Internal, "not a keeper"))),
+        };
+        result.map_err(|failure| NoResult::Refused(failure.into_call_error(deadline.passed())))
+    }
+
+    /// Takes on the settings of the role that a bridge is going to stand for.
+    fn bind(&mut self, pg: &mut Pg, role: u32) -> Result<(), PgError> {
+        if !self.identity.bind(role) {
+            return Ok(());
+        }
+        let tx = pg.begin(&self.identity)?;
+        settings::apply(&tx, role)?;
+        self.fingerprint = settings::fingerprint(&tx, [self.identity.own_role(), role])?;
+        tx.finish()
+    }
+
+    /// Clears the session and the books after a call, once its answer is out. An error means that the process must end.
+    pub fn clean(&mut self, pg: &mut Pg) -> Result<Option<Duration>, PgError> {
+        session::discard_all(pg)?;
+        report::idle(pg);
+        if self.payload.capacity() > KEEP_BYTES {
+            self.payload = Vec::new();
+        }
+        report::statistics(pg, false)
+    }
+
+    fn error(&mut self, error: &CallError) -> Answer {
+        self.payload = error.to_payload();
+        Answer { outcome: Outcome::Error, untrusted: false, leaving: false }
+    }
+
+    fn broken(&mut self, error: &PgError) -> Answer {
+        let error = CallError::new(Kind::Internal, format!("the call could not be run: {}", error.0.message));
+        Answer { leaving: true, ..self.error(&error) }
+    }
+}
+
+/// The shorter of our limit and the role's own.
+fn time_limit(pg: &Pg, limits: &Limits) -> Option<Duration> {
+    let own = settings::statement_timeout_ms(pg);
+    let shorter = [limits.statement_timeout, own].into_iter().filter(|ms| *ms > 0).min()?;
+    Some(Duration::from_millis(u64::try_from(shorter).ok()?))
+}
+
+use failure::Failure;
+
+/// One call, with what it may use.
+struct Call<'e> {
+    workspace: &'e Workspace,
+    limits: Limits,
+    read_only: bool,
+    out: &'e mut Vec<u8>,
+}
+
+/// Whether the payload carries values out of tables.
+type Untrusted = bool;
+
+impl Call<'_> {
+    /// Whether the call may write at all, before its tool is asked.
+    fn may_write(&self, tx: &Tx) -> bool {
+        !self.read_only && !tx.starts_read_only()
+    }
+}

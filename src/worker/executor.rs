@@ -1,0 +1,179 @@
+//! The executor process: connects, says hello, then runs one job after another until the gateway closes the socket.
+//!
+//! Single-threaded, one database, one role, one principal for life. It ends with exit code 0 or 1, whatever happens: any other end
+//! would restart the whole server. A transaction is never open while it waits for the socket.
+
+use std::cell::{Cell, OnceCell};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use mcp::error::{CallError, Kind};
+use mcp::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_HELLO, KIND_JOB, MAX_FRAME};
+use mcp::types::{Form, Hello, Job, Outcome, Reply, Ticket};
+
+use crate::exec::{Answer, Executor};
+use crate::pg::identity::Identity;
+use crate::pg::wait::{self, Interest, WaitSet, Wake};
+use crate::pg::{Pg, PgError, bgw, report, session, signals, timeout};
+
+/// Room for reading: most jobs come whole in one piece of this.
+const PIECE: usize = 16 * 1024;
+
+thread_local! {
+    /// The job that has no answer yet, and where its answer goes: for the last words of a process that is ended from outside.
+    static RUNNING: Cell<Option<u64>> = const { Cell::new(None) };
+    static LAST_WORDS: OnceCell<UnixStream> = const { OnceCell::new() };
+}
+
+/// The body of `supabase_mcp_executor_main`.
+pub fn main() -> ! {
+    let Some(mut pg) = Pg::claim() else { session::exit(1) };
+    // A panic is a fault of ours; it must not become more than the end of this one process.
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut pg)));
+    match outcome {
+        Ok(Ok(())) => session::exit(0),
+        Ok(Err(error)) => {
+            pgrx::log!("supabase_mcp executor: {error}");
+            session::exit(1)
+        }
+        Err(_) => {
+            pgrx::log!("supabase_mcp executor: it panicked");
+            session::exit(1)
+        }
+    }
+}
+
+fn run(pg: &mut Pg) -> Result<(), PgError> {
+    signals::install_for_sql(pg);
+    let ticket = bgw::ticket(pg).ok_or_else(|| PgError::internal("started without a ticket"))?;
+    bgw::connect(pg, ticket.database, ticket.role)?;
+    session::prepare(pg)?;
+    let identity = match ticket.form {
+        Form::Direct => Identity::direct(pg, ticket.role)?,
+        Form::Bridge => Identity::bridge(pg, ticket.role)?,
+        Form::Keeper => return Err(PgError::internal("a keeper's ticket in an executor")),
+    };
+    let mut executor = Executor::new(pg, identity)?;
+    let mut channel = Channel::open(pg, &ticket)?;
+    session::on_exit(pg, say_last_words)?;
+    let mut statistics_due = None;
+    report::idle(pg);
+    while let Some((job, arguments)) = channel.next_job(pg, &mut statistics_due)? {
+        RUNNING.set(Some(job.id));
+        let answer = catch_unwind(AssertUnwindSafe(|| executor.run(pg, &job, &arguments)));
+        RUNNING.set(None);
+        let Ok(answer) = answer else {
+            let payload = CallError::new(Kind::Internal, "the call could not be run").to_payload();
+            channel.reply(pg, job.id, Answer { outcome: Outcome::Error, untrusted: false, leaving: true }, &payload)?;
+            return Err(PgError::internal("a call panicked"));
+        };
+        channel.reply(pg, job.id, answer, &executor.payload)?;
+        if answer.leaving {
+            return Ok(());
+        }
+        statistics_due = executor.clean(pg)?.map(|wait| Instant::now() + wait);
+    }
+    Ok(())
+}
+
+/// The socket to the gateway.
+pub(super) struct Channel {
+    stream: UnixStream,
+    decoder: Decoder,
+    wait: WaitSet,
+}
+
+fn lost(error: std::io::Error) -> PgError {
+    PgError::internal(format!("the gateway cannot be reached: {error}"))
+}
+
+impl Channel {
+    /// Connects and proves with the ticket's secret that this is the process that the gateway had started.
+    pub(super) fn open(pg: &Pg, ticket: &Ticket) -> Result<Channel, PgError> {
+        let stream = UnixStream::connect(INTERNAL_SOCKET).map_err(lost)?;
+        stream.set_nonblocking(true).map_err(lost)?;
+        let wait = WaitSet::new(pg, stream.as_raw_fd())?;
+        let last_words = stream.try_clone().map_err(lost)?;
+        LAST_WORDS.with(|s| drop(s.set(last_words)));
+        let mut channel = Channel { stream, decoder: Decoder::new(MAX_FRAME), wait };
+        let hello = serde_json::to_vec(&Hello { secret: ticket.secret.clone() }).unwrap_or_default();
+        channel.send(pg, &ipc::encode(KIND_HELLO, &hello))?;
+        Ok(channel)
+    }
+
+    /// Waits for a job. `None`: the gateway has closed the socket, and the process is to leave.
+    pub(super) fn next_job(&mut self, pg: &Pg, statistics_due: &mut Option<Instant>) -> Result<Option<(Job, Vec<u8>)>, PgError> {
+        let mut piece = [0u8; PIECE];
+        loop {
+            if let Some(frame) = self.decoder.next_frame().map_err(|e| PgError::internal(e.to_string()))? {
+                if frame.kind != KIND_JOB {
+                    return Err(PgError::internal("the gateway sent something that is no job"));
+                }
+                // A reload counts from the next call on.
+                wait::reload_settings(pg)?;
+                return ipc::split(frame.body).map(Some).map_err(|e| PgError::internal(e.to_string()));
+            }
+            match self.stream.read(&mut piece) {
+                Ok(0) => return Ok(None),
+                Ok(count) => self.decoder.feed(&piece[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.idle(pg, statistics_due)?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The gateway is gone, as a crash would have it.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(lost(error)),
+            }
+        }
+    }
+
+    /// Sleeps until there is something to read or to do.
+    fn idle(&mut self, pg: &Pg, statistics_due: &mut Option<Instant>) -> Result<(), PgError> {
+        let limit = statistics_due.map(|due| due.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        match self.wait.wait(pg, Interest::Readable, limit)? {
+            Wake::TimedOut => {
+                report::statistics(pg, true)?;
+                *statistics_due = None;
+            }
+            Wake::Latch => drop(wait::reload_settings(pg)?),
+            Wake::Ready => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn reply(&mut self, pg: &Pg, id: u64, answer: Answer, payload: &[u8]) -> Result<(), PgError> {
+        self.send(pg, &ipc::encode_reply(&header(id, answer), payload))
+    }
+
+    fn send(&mut self, pg: &Pg, mut bytes: &[u8]) -> Result<(), PgError> {
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => drop(self.wait.wait(pg, Interest::Writable, None)?),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(lost(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn header(id: u64, answer: Answer) -> Reply {
+    Reply { id, outcome: answer.outcome, untrusted: answer.untrusted, leaving: answer.leaving }
+}
+
+/// Answers the running job, if there is one, when the process ends in its midst: by a termination, or because its statement would not be
+/// cancelled. Its transaction is gone by now.
+fn say_last_words() {
+    let Some(id) = RUNNING.take() else { return };
+    let error = if timeout::ended_process() {
+        CallError::new(Kind::Timeout, "the call ran longer than its time limit and could not be cancelled; its process was ended")
+    } else {
+        CallError::new(Kind::Terminated, "the process that ran the call was terminated; nothing of the call was kept")
+    };
+    let answer = Answer { outcome: Outcome::Error, untrusted: false, leaving: true };
+    let frame = ipc::encode_reply(&header(id, answer), &error.to_payload());
+    // Without waiting: if the socket takes no more, its end tells the gateway as much.
+    LAST_WORDS.with(|s| s.get().map(|mut stream| stream.write(&frame)));
+}
