@@ -49,8 +49,9 @@ begin
        and (role::oid = current_user::regrole::oid or not pg_has_role(current_user, role::oid, 'MEMBER WITH ADMIN OPTION')) then
         raise exception 'permission denied to give access as role %', role
             using errcode = 'insufficient_privilege',
-                  hint = format('A superuser, or a role with ADMIN OPTION on %s, may do this: grant %s to %I with admin option;',
-                                role, role, current_user);
+                  hint = case when role::oid = current_user::regrole::oid then 'Nobody but a superuser gives access as oneself.'
+                              else format('A superuser, or a role with ADMIN OPTION on %s, may do this: grant %s to %I with admin option;',
+                                          role, role, current_user) end;
     end if;
     if mcp._privileged(role) is not null then
         raise warning 'calls as role % will be refused: %', role, mcp._privileged(role)

@@ -112,16 +112,18 @@ begin
              where m.directive ->> 'kind' is distinct from 'variant'
              order by m.tool, m.ours desc, m.function
         ), titled as (
-            select t.*, coalesce(t.directive ->> 'title', upper(left(t.tool, 1)) || replace(substr(t.tool, 2), '_', ' ')) as title
+            select t.*, case when jsonb_typeof(t.directive -> 'title') = 'string' then t.directive ->> 'title'
+                             else upper(left(t.tool, 1)) || replace(substr(t.tool, 2), '_', ' ') end as title
               from tools t
         )
         select coalesce(
                    jsonb_agg(
                        jsonb_build_object('name', t.tool,
                                           'title', t.title,
-                                          'description', t.directive ->> 'description',
                                           'inputSchema', mcp._input_schema(t.function, t.directive),
                                           'annotations', mcp._annotations(t.volatility, t.title, t.directive -> 'annotations'))
+                       || case when t.directive ->> 'description' = '' then '{}'
+                               else jsonb_build_object('description', t.directive -> 'description') end
                        order by t.tool collate "C"),
                    '[]')
           from titled t);

@@ -1,5 +1,6 @@
 -- Owns: the tool list_tables, and what it shares with describe_table: the parts of a table as JSON.
--- Runs: as the caller. Names, estimates and definitions come from the catalogs; no table is opened or locked.
+-- Runs: as the caller. Names, estimates and definitions come from the catalogs; nothing but a view is opened
+-- (to see which of its columns are updatable), so that a locked table holds nobody up.
 -- Must not: show a table or a column on which the caller has no privilege at all.
 
 create function mcp._usable_table(relation oid) returns boolean
@@ -58,7 +59,8 @@ as $$
                        case when a.attidentity <> '' then 'identity' end,
                        case when a.attgenerated <> '' then 'generated' end,
                        case when not a.attnotnull and not (t.typtype = 'd' and t.typnotnull) then 'nullable' end,
-                       case when w.relkind in ('r', 'p') or pg_column_is_updatable(w.oid, a.attnum, false) then 'updatable' end,
+                       -- A foreign table is not asked: that would run its wrapper's code, or fail if it has none.
+                       case when w.relkind in ('r', 'p') or w.relkind = 'v' and pg_column_is_updatable(w.oid, a.attnum, false) then 'updatable' end,
                        case when a.attnum = any (w.unique_columns) then 'unique' end], null)))
                || case when a.atthasdef then jsonb_build_object('default_value',
                       (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = a.attrelid and d.adnum = a.attnum)) else '{}' end

@@ -84,7 +84,8 @@ begin
 
     -- A misspelt schema must not look like an empty one, nor spoil the answer for the others.
     unknown := array(select distinct u.name from unnest(schemas) u (name)
-                      where not exists (select from pg_namespace n where n.nspname = u.name and has_schema_privilege(n.oid, 'USAGE'))
+                      where u.name is not null
+                        and not exists (select from pg_namespace n where n.nspname = u.name and has_schema_privilege(n.oid, 'USAGE'))
                       order by 1);
     if cardinality(unknown) > 0 then
         answer := answer || jsonb_build_object('unknown_schemas', unknown);
