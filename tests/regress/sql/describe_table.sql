@@ -1,5 +1,6 @@
 -- describe_table: all that there is to know of a table, how a name is understood, and what a wrong one is told.
 -- Runs as roles that are not superusers, but for the set-up.
+\pset format unaligned
 set client_min_messages = error;
 create extension if not exists supabase_mcp;
 create role describe_agent login;

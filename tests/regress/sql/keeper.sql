@@ -1,5 +1,6 @@
 -- What the keeper tells the gateway about a credential and its role.
 -- Runs as a superuser, as the keeper does.
+\pset format unaligned
 set client_min_messages = error;
 create extension if not exists supabase_mcp;
 create role keeper_agent login password 'x' valid until '2100-01-01 00:00:00+00' connection limit 3;

@@ -1,5 +1,6 @@
 -- Which functions are tools of whom, and how they are listed.
 -- Runs as roles that are not superusers, but for the set-up.
+\pset format unaligned
 set client_min_messages = error;
 create extension if not exists supabase_mcp;
 create role registry_agent login;

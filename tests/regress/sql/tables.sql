@@ -1,5 +1,6 @@
 -- list_schemas, list_tables and list_extensions: what a role sees, names that need quoting, pages, the byte cap.
 -- Runs as roles that are not superusers, but for the set-up.
+\pset format unaligned
 set client_min_messages = error;
 create extension if not exists supabase_mcp;
 create role tables_agent login;

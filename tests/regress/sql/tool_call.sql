@@ -1,5 +1,6 @@
 -- From a tool's name and arguments to the statement that calls it.
 -- Runs as a role that is not a superuser, but for the set-up.
+\pset format unaligned
 set client_min_messages = error;
 create extension if not exists supabase_mcp;
 create role call_agent login;
