@@ -50,7 +50,7 @@ def load(server):
 def let_in(server):
     show.step("The extension, a role, grants")
     text = (HERE / "agent.sql").read_text()
-    show.code("\n".join(line for line in text.splitlines() if not line.startswith("--")).strip())
+    show.code(text.split("\n\n", 1)[1].strip())
     server.sql(text)
     token = server.sql("select mcp.create_token('ai_reader', 'demo')")
     show.code("select mcp.create_token('ai_reader', 'demo');   -- shown once, stored as a hash")
