@@ -15,9 +15,7 @@ mod worker;
 
 /// Runs in every process that loads the library: in the postmaster if it is preloaded, else in a session that uses one of its functions
 /// and in its own workers. Starts no thread and no transaction.
-#[expect(unsafe_code, reason = "Postgres finds the function by its name")]
 #[pgrx::pg_guard]
-#[unsafe(no_mangle)]
 pub extern "C-unwind" fn _PG_init() {
     config::define();
     #[cfg(feature = "weaken")]

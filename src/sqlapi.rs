@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mcp::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_ADMIN, KIND_REPLY};
 use mcp::types::AdminCommand;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::pg::server;
@@ -39,12 +40,10 @@ fn supabase_mcp_start() {
         return;
     }
     if gateway::registration().load_dynamic().is_err() {
-        ereport!(
-            WARNING,
-            PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-            "the MCP gateway could not start: no background worker slot is free",
-            "Raise max_worker_processes, restart the server, then run: select mcp.on()"
-        );
+        let message = "the MCP gateway could not start: no background worker slot is free";
+        ErrorReport::new(PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, message, "supabase_mcp_start")
+            .set_hint("Raise max_worker_processes, restart the server, then run: select mcp.on()")
+            .report(PgLogLevel::WARNING);
     }
 }
 
@@ -54,12 +53,11 @@ fn supabase_mcp_admin(command: &str, database: Option<&str>) -> String {
     match ask(&AdminCommand { command: command.into(), database: database.map(str::to_string) }) {
         Ok(answer) => answer,
         Err(cause) => {
-            ereport!(
-                ERROR,
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                "the MCP gateway does not answer",
-                format!("{cause}. The server log may say why it is not there; mcp.on() starts it.")
-            )
+            ErrorReport::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the MCP gateway does not answer", "supabase_mcp_admin")
+                .set_detail(cause)
+                .set_hint("The server log may say why it is not there. mcp.on() starts it.")
+                .report(PgLogLevel::ERROR);
+            String::new()
         }
     }
 }

@@ -98,6 +98,9 @@ fn socket() -> PathBuf {
             let directory = std::env::temp_dir().join(format!("mcp-test-{}", std::process::id()));
             std::fs::create_dir_all(&directory).unwrap();
             std::env::set_current_dir(&directory).unwrap();
+            for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+                signal_hook::flag::register(signal, Arc::default()).unwrap();
+            }
             let socket = directory.join("s");
             let config = Config {
                 version: "1".into(),

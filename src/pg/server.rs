@@ -76,7 +76,7 @@ pub fn database(_: &mut Pg, name: &str) -> Result<Option<Database>, PgError> {
                 if tuple.is_null() {
                     break;
                 }
-                let row = &*pgrx::heap_tuple::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
+                let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
                 if name_is(&row.datname, wanted) {
                     *result = Some(Database { oid: row.oid.to_u32(), allows_connections: row.datallowconn && !row.datistemplate });
                     break;

@@ -32,7 +32,7 @@ fn run(pg: &mut Pg) -> Result<(), PgError> {
     }
     bgw::connect(pg, ticket.database, 0)?;
     session::prepare(pg)?;
-    let mut keeper = Keeper::new(pg, Identity::direct(pg, pg_sys::BOOTSTRAP_SUPERUSERID.to_u32())?)?;
+    let mut keeper = Keeper::new(pg, Identity::direct(pg, pg_sys::BOOTSTRAP_SUPERUSERID)?)?;
     let mut channel = Channel::open(pg, &ticket)?;
     let mut statistics_due = None;
     report::idle(pg);
