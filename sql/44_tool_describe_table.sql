@@ -10,6 +10,7 @@ declare
     parts text[];
     found oid[];
     near text[];
+    wanted text;
 begin
     -- The name as it stands comes first ("Order Items" needs no quotes here), then as SQL would read it: orders, "Order
     -- Items", public.orders.
@@ -50,17 +51,20 @@ begin
                                 (select string_agg(mcp._table_name(f), ', ' order by place) from unnest(found[1:5]) with ordinality u (f, place)));
     end if;
 
-    -- Bare names are compared, so that a wrong schema is found out as well as a wrong letter.
-    near := mcp._near(left(coalesce(parts[cardinality(parts)], name), 100), array(
-        select distinct c.relname::text
-          from pg_class c
-          join pg_namespace n on n.oid = c.relnamespace
-         where c.relkind in ('r', 'p', 'v', 'm', 'f')
-           and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-           and has_schema_privilege(n.oid, 'USAGE')
-           and mcp._usable_table(c.oid)
-         order by 1
-         limit 2000));
+    -- Bare names are compared, so that a wrong schema is found out as well as a wrong letter. In a database of many thousand
+    -- tables only those are looked at that begin alike and are about as long.
+    wanted := left(coalesce(parts[cardinality(parts)], name, ''), 100);
+    near := mcp._near(wanted, array(
+        select distinct u.relname::text
+          from (select c.oid, c.relname
+                  from pg_class c
+                  join pg_namespace n on n.oid = c.relnamespace
+                 where c.relkind in ('r', 'p', 'v', 'm', 'f')
+                   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+                   and has_schema_privilege(n.oid, 'USAGE')
+                 order by lower(left(c.relname, 2)) <> lower(left(wanted, 2)), abs(length(c.relname) - length(wanted)), c.relname
+                 limit 500) u
+         where mcp._usable_table(u.oid)));
     near := array(
         select format('%I.%I', n.nspname, c.relname)
           from unnest(near) with ordinality as u (name, place)
