@@ -32,7 +32,7 @@ def start(pg_config):
     port = cluster.free_port(MCP_PORT)
     socket = server.socket_folder / f".s.MCP.{port}"
     if port != MCP_PORT or socket.exists():
-        port = port if port != MCP_PORT else cluster.free_port(0)
+        port = port if port != MCP_PORT else cluster.free_port()
         show.note(f"Port {MCP_PORT} is taken here, so this one uses {port} (supabase_mcp.port).")
         server.set("supabase_mcp.port", port)
     demo_state.save(server)

@@ -33,9 +33,9 @@ def port_is_free(port):
     return True
 
 
-def free_port(preferred):
+def free_port(preferred=None):
     """The preferred port, or one that nobody has."""
-    if port_is_free(preferred):
+    if preferred and port_is_free(preferred):
         return preferred
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -90,11 +90,11 @@ class Server:
         """The stock port and socket folder where they are free, others where not."""
         stock = Path("/var/run/postgresql")
         owner = os.geteuid() == 0 or os.access(stock, os.W_OK)
-        self.port = preferred if port_is_free(preferred) else free_port(0)
+        self.port = preferred if port_is_free(preferred) else free_port()
         if stock.is_dir() and owner and self.bin.is_relative_to("/usr/lib/postgresql"):
             self.socket_folder = stock
             if (stock / f".s.PGSQL.{self.port}").exists():
-                self.port = free_port(0)
+                self.port = free_port()
         else:
             self.socket_folder = self.folder
             self.set("unix_socket_directories", self.folder)

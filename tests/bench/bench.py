@@ -131,7 +131,7 @@ def token(server, role):
 def run(server, program):
     core = max(os.sched_getaffinity(0))
     server.init().own_address()
-    port = cluster.free_port(0)
+    port = cluster.free_port()
     server.set("supabase_mcp.port", port)
     server.start()
     server.run("pgbench", "-i", "-q", "-s", "10", "-h", server.socket_folder, "-p", server.port, "-U", server.user, "postgres")
