@@ -19,6 +19,7 @@ as $$
                                 when p.rolreplication then format('it is a member of %I, which has REPLICATION', p.rolname)
                                 when p.rolcreaterole
                                     then format('%I has CREATEROLE, which before PostgreSQL 16 can grant itself pg_execute_server_program', p.rolname)
+                                when p.oid = r.oid then 'it reaches the files or programs of the server'
                                 else format('it is a member of %I', p.rolname)
                             end
                        from pg_roles p
@@ -27,7 +28,7 @@ as $$
                              -- Until version 15 CREATEROLE may grant every role but superusers, to itself as well.
                              or p.rolcreaterole and current_setting('server_version_num')::integer < 160000)
                         and pg_has_role(r.oid, p.oid, 'MEMBER')
-                      order by p.rolsuper desc, p.rolbypassrls desc, p.rolreplication desc, p.rolname
+                      order by p.oid = r.oid desc, p.rolsuper desc, p.rolbypassrls desc, p.rolreplication desc, p.rolname
                       limit 1)
            end
       from pg_roles r
