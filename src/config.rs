@@ -27,10 +27,11 @@ static PEER_EQUAL_NAMES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static MAX_CONNECTIONS: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static MAX_BODY_BYTES: GucSetting<i32> = GucSetting::<i32>::new(4 * 1024 * 1024);
 static HEADER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(600_000);
 static BODY_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static MAX_EXECUTORS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
-static EXECUTOR_MAX_CALLS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static EXECUTOR_MAX_CALLS: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
 static QUEUE_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(64);
 static QUEUE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static MAX_ROWS: GucSetting<i32> = GucSetting::<i32>::new(1000);
@@ -108,6 +109,7 @@ pub fn define() {
     number(c"supabase_mcp.max_connections", c"Sets the number of client connections.", c"", &MAX_CONNECTIONS, 1, 100_000, count);
     number(c"supabase_mcp.max_body_bytes", c"Sets the longest request.", c"", &MAX_BODY_BYTES, 1024, 128 * 1024 * 1024, bytes);
     number(c"supabase_mcp.header_timeout", c"Sets the longest wait for the head of an HTTP request.", c"", &HEADER_TIMEOUT, 100, DAY_MS, ms);
+    number(c"supabase_mcp.idle_timeout", c"Sets the longest silence on an HTTP connection that is kept open.", c"", &IDLE_TIMEOUT, 100, DAY_MS, ms);
     number(c"supabase_mcp.body_timeout", c"Sets the longest wait for the rest of a request.", c"", &BODY_TIMEOUT, 100, DAY_MS, ms);
     number(
         c"supabase_mcp.max_executors",
@@ -176,6 +178,7 @@ pub fn gateway() -> Config {
         max_connections: size(&MAX_CONNECTIONS),
         max_body_bytes: size(&MAX_BODY_BYTES),
         header_timeout: time(&HEADER_TIMEOUT),
+        idle_timeout: time(&IDLE_TIMEOUT),
         body_timeout: time(&BODY_TIMEOUT),
         max_executors: size(&MAX_EXECUTORS),
         executor_idle_timeout: time(&EXECUTOR_IDLE_TIMEOUT),

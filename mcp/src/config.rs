@@ -29,6 +29,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Longest wait for a first byte, and for a request's head.
     pub header_timeout: Duration,
+    /// Longest silence on a kept HTTP connection.
+    pub idle_timeout: Duration,
     /// Longest time from a request's first byte to its last.
     pub body_timeout: Duration,
     /// Executor processes at the most, busy, idle and starting.
@@ -74,10 +76,11 @@ pub mod tests {
             max_connections: 1000,
             max_body_bytes: 4 << 20,
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(600),
             body_timeout: Duration::from_secs(30),
             max_executors: 4,
             executor_idle_timeout: Duration::from_secs(60),
-            executor_max_calls: 10_000,
+            executor_max_calls: 1_000_000,
             queue_length: 64,
             queue_timeout: Duration::from_secs(10),
             anonymous_role: None,

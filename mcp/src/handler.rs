@@ -24,7 +24,7 @@ use crate::splice::Splices;
 use crate::types::JobKind;
 
 /// JSON-RPC code for a caller who is not, or no longer, known. Outside the range that the protocol keeps for itself.
-const UNAUTHENTICATED: i32 = 401;
+pub const UNAUTHENTICATED: i32 = 401;
 /// Longest `application_name` that Postgres keeps.
 const CLIENT_NAME: usize = 63;
 
@@ -87,18 +87,30 @@ impl Handler {
                 Err(ErrorData::new(ErrorCode(UNAUTHENTICATED), message, None))
             }
             Err(_) => {
-                self.gateway.log(crate::host::Level::Warning, "supabase_mcp: a call ended in a panic; please report it");
-                Err(ErrorData::internal_error("the call failed inside the gateway; the server log has the cause", None))
+                report_panic(&self.gateway);
+                Err(ErrorData::internal_error(PANICKED, None))
             }
         }
     }
 }
 
+pub const PANICKED: &str = "the call failed inside the gateway; the server log has the cause";
+
+pub fn report_panic(gateway: &Gateway) {
+    gateway.log(crate::host::Level::Warning, "supabase_mcp: a call ended in a panic; please report it");
+}
+
 fn client_name(context: &RequestContext<RoleServer>, session: &Session) -> String {
-    let mut name = match context.client_info() {
-        Some(info) => format!("{} {}", info.name, info.version),
-        None => session.agent.clone().unwrap_or_else(|| "mcp".into()),
-    };
+    // Over HTTP, before the stateless revision, a request says nothing of its client, and the library makes a name up.
+    match (context.meta.client_info().or_else(|| context.client_info()), &session.agent) {
+        (Some(info), None) => clip_name(format!("{} {}", info.name, info.version)),
+        (_, Some(agent)) => clip_name(agent.clone()),
+        (None, None) => "mcp".into(),
+    }
+}
+
+/// A name as long as Postgres keeps one.
+pub fn clip_name(mut name: String) -> String {
     if name.len() > CLIENT_NAME {
         let cut = (0..=CLIENT_NAME).rev().find(|&i| name.is_char_boundary(i)).unwrap_or(0);
         name.truncate(cut);

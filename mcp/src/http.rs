@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE, USER_AGENT, WWW_AUTHENTICATE};
@@ -18,6 +19,7 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::caller::{Caller, Credential, Network};
 use crate::config::Config;
@@ -25,6 +27,8 @@ use crate::error::{CallError, Kind};
 use crate::gateway::Gateway;
 use crate::handler::{Handler, Session};
 use crate::logins::LoginError;
+use crate::patient::Patient;
+use crate::shortcut::Shortcut;
 use crate::{authorization, newline, origin};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
@@ -32,6 +36,9 @@ type Mcp = StreamableHttpService<Handler, NeverSessionManager>;
 
 /// Headers of one request, in bytes; tokens and names fit many times.
 const HEAD_BYTES: usize = 32 * 1024;
+/// How long, and how much of, a body that nobody wants is read.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What is known of a connection before its first request.
@@ -58,14 +65,21 @@ where
 {
     let config = gateway.config();
     let server = Server { mcp: mcp_service(&gateway, &config), gateway, connection };
+    let (stream, phase) = Patient::new(stream, config.header_timeout);
     let service = hyper::service::service_fn(move |request| {
-        let server = server.clone();
-        async move { Ok::<_, Infallible>(server.answer(request).await) }
+        let (server, phase) = (server.clone(), phase.clone());
+        async move {
+            phase.serving();
+            let answer = server.answer(request).await;
+            phase.idle();
+            Ok::<_, Infallible>(answer)
+        }
     });
     // An error is a client that broke off or spoke no HTTP: hyper has answered what can be answered.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
+        // How long a kept connection may be silent; a head that has begun has less time (`Patient`).
+        .header_read_timeout(config.idle_timeout)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
@@ -98,14 +112,17 @@ impl Server {
         if self.connection.network != Network::Unix
             && let Err(message) = origin::check(request.headers(), &config)
         {
-            return failure(StatusCode::FORBIDDEN, -32600, &message);
+            return refuse(request.into_body(), failure(StatusCode::FORBIDDEN, -32600, &message)).await;
         }
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(&config).await,
             path => match database(path, &config) {
                 Some(database) => self.mcp(request, database, &config).await,
-                None => failure(StatusCode::NOT_FOUND, -32600, "nothing is here: the endpoint is /mcp or /mcp/<database>"),
+                None => {
+                    let answer = failure(StatusCode::NOT_FOUND, -32600, "nothing is here: the endpoint is /mcp or /mcp/<database>");
+                    refuse(request.into_body(), answer).await
+                }
             },
         }
     }
@@ -126,12 +143,12 @@ impl Server {
         match authorization::read(request.headers().get(AUTHORIZATION)) {
             Ok(Some(credential)) => caller.credential = credential,
             Ok(None) => {}
-            Err(message) => return self.unauthenticated(message),
+            Err(message) => return refuse(request.into_body(), self.unauthenticated(message)).await,
         }
         match self.gateway.admit(&caller).await {
             Ok(()) => {}
-            Err(LoginError::Unknown(message)) => return self.unauthenticated(&message),
-            Err(LoginError::Refused(error)) => return refusal(&error),
+            Err(LoginError::Unknown(message)) => return refuse(request.into_body(), self.unauthenticated(&message)).await,
+            Err(LoginError::Refused(error)) => return refuse(request.into_body(), refusal(&error)).await,
         }
         let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).map(str::to_string);
         let session = Session::new(caller, agent);
@@ -143,6 +160,11 @@ impl Server {
             Ok(body) => body,
             Err(answer) => return *answer,
         };
+        if head.method == Method::POST
+            && let Some(call) = Shortcut::recognise_http(&head.headers, &body)
+        {
+            return self.short(&call, &session).await;
+        }
         head.extensions.insert(session.clone());
         let json = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
         let answer = self.mcp.handle(Request::from_parts(head, Full::new(body))).await;
@@ -157,6 +179,18 @@ impl Server {
             );
         }
         fill(answer, session).await
+    }
+
+    /// Answers a plain call without the protocol library. A client that hangs up drops this future, and with it the call.
+    async fn short(&self, call: &Shortcut, session: &Session) -> Answer {
+        let agent = session.agent.as_deref().unwrap_or("mcp");
+        let answer = call.answer(&self.gateway, session, agent, &CancellationToken::new()).await;
+        if session.unauthenticated.load(Ordering::Relaxed) {
+            return self.unauthenticated("the credential is no longer good");
+        }
+        let mut answer = Response::new(Full::new(Bytes::from(answer.unwrap_or_default())).boxed());
+        answer.headers_mut().insert(CONTENT_TYPE, JSON);
+        answer
     }
 
     /// Turns the connection into a newline one, for clients that bring a token or another database.
@@ -196,6 +230,15 @@ fn database(path: &str, config: &Config) -> Option<String> {
     (!name.contains('/') && !name.contains('\0')).then(|| name.into_owned())
 }
 
+/// Gives an answer to a request whose body nobody reads. Closing while the client still sends would cost it the answer, so the body is
+/// thrown away for a while first; a client that has more to say than that is cut off.
+async fn refuse(body: Incoming, answer: Answer) -> Answer {
+    match timeout(LINGER, Limited::new(body, LINGER_BYTES).collect()).await {
+        Ok(Ok(_)) => answer,
+        _ => closing(answer),
+    }
+}
+
 async fn read_body(headers: &HeaderMap, body: Incoming, config: &Config) -> Result<Bytes, Box<Answer>> {
     let too_large = || {
         let message = format!("the body is longer than {} bytes (supabase_mcp.max_body_bytes)", config.max_body_bytes);
@@ -203,11 +246,12 @@ async fn read_body(headers: &HeaderMap, body: Incoming, config: &Config) -> Resu
     };
     let announced = headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
     if announced.is_some_and(|n| n > config.max_body_bytes as u64) {
-        return Err(too_large());
+        return Err(Box::new(refuse(body, *too_large()).await));
     }
-    match timeout(config.body_timeout, Limited::new(body, config.max_body_bytes).collect()).await {
+    let mut body = body;
+    match timeout(config.body_timeout, Limited::new(&mut body, config.max_body_bytes).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Box::new(refuse(body, *too_large()).await)),
         Ok(Err(_)) => Err(Box::new(closing(failure(StatusCode::BAD_REQUEST, -32600, "the body broke off")))),
         Err(_) => {
             let message = format!("the body did not arrive within {} ms (supabase_mcp.body_timeout)", config.body_timeout.as_millis());

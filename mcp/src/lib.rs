@@ -3,7 +3,7 @@
 //! This crate never calls Postgres: it has no binding to it. Its code runs on the gateway's runtime thread; the executors and the
 //! keepers use `types`, `error` and `ipc` alone, on their only thread.
 //!
-//! From the wire inwards: `listen` → `http` / `newline` → `handler` (protocol) → `gateway` (one call) → `logins` + `keepers` (who) and
+//! From the wire inwards: `listen` → `http` / `newline` → `handler` (protocol) or `shortcut` (plain calls) → `gateway` (one call) → `logins` + `keepers` (who) and
 //! `pool` + `scheduler` (where) → `process` (one socket). `host` is the door to the Postgres main thread of the same process.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -12,6 +12,7 @@ pub mod config;
 pub mod error;
 pub mod host;
 pub mod ipc;
+pub mod json;
 pub mod runtime;
 pub mod types;
 
@@ -27,9 +28,11 @@ mod listen;
 mod logins;
 mod newline;
 mod origin;
+mod patient;
 mod pool;
 mod prefixed;
 mod process;
 mod scheduler;
 mod scram;
+mod shortcut;
 mod splice;

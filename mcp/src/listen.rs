@@ -3,7 +3,7 @@
 //! Runs on the gateway's runtime thread. A socket that cannot be bound is a warning; the others go on. The socket file is ours only if
 //! we made it: it is moved into place whole, and taken away only while it is still the one we made.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -159,7 +159,12 @@ async fn bind_tcp(address: &str, port: u16) -> std::io::Result<Vec<TcpListener>>
     }
     let mut bound = Vec::new();
     let mut failure = std::io::Error::new(std::io::ErrorKind::NotFound, "the name stands for no address");
-    for address in tokio::net::lookup_host((address, port)).await? {
+    let addresses: Vec<SocketAddr> = match address {
+        // Clients try both families, whatever this machine's files say of the name.
+        "localhost" => vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()],
+        _ => tokio::net::lookup_host((address, port)).await?.collect(),
+    };
+    for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => bound.push(listener),
             Err(error) => failure = error,

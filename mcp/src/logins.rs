@@ -216,7 +216,9 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
     let login = match (facts.can_login, facts.bridge_oid) {
         (true, _) => facts.role_oid,
         (false, Some(bridge)) => bridge,
-        (false, None) => return denied(format!("role \"{}\" cannot log in, and role \"mcp_bridge\" is gone", facts.role), "Create the extension anew."),
+        (false, None) => {
+            return denied(format!("role \"{}\" cannot log in, and role \"mcp_bridge\" is gone", facts.role), "Create the extension anew.");
+        }
     };
     let until = [facts.valid_until, facts.token_expires].into_iter().flatten().reduce(f64::min);
     let principal = Principal {

@@ -3,11 +3,12 @@
 //! Runs on the gateway's runtime thread. Frames and limits are ours, because the protocol library drops what it cannot parse without a
 //! word; messages are its own. A client that hangs up cancels what it asked for.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rmcp::ServiceExt;
-use rmcp::model::{ClientJsonRpcMessage, GetExtensions};
+use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ClientRequest, GetExtensions};
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -16,7 +17,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
-use crate::handler::{Handler, Session};
+use crate::handler::{Handler, Session, clip_name};
+use crate::shortcut::Shortcut;
 
 /// Requests of one connection that may be in work at the same time, and messages that may wait to be written. Reading pauses beyond
 /// either, so a client that sends without reading fills its own socket and nobody's memory.
@@ -33,10 +35,14 @@ where
     let config = gateway.config();
     let (reader, writer) = tokio::io::split(stream);
     let gone = CancellationToken::new();
+    let handler = Handler::new(gateway.clone(), Some(session.clone()));
     let transport = Newline {
+        gateway,
+        client: None,
+        calls: Arc::default(),
         reader,
         writer: Arc::new(Mutex::new(writer)),
-        session: session.clone(),
+        session,
         buffer: first,
         scanned: 0,
         skipping: false,
@@ -47,7 +53,6 @@ where
         unwritten: Arc::new(Semaphore::new(IN_FLIGHT)),
         gone: gone.clone(),
     };
-    let handler = Handler::new(gateway, Some(session));
     if let Ok(service) = handler.serve_with_ct(transport, gone.clone()).await {
         let _ = service.waiting().await;
     }
@@ -55,6 +60,11 @@ where
 }
 
 struct Newline<S> {
+    gateway: Arc<Gateway>,
+    /// What the client called itself when it initialized.
+    client: Option<Arc<str>>,
+    /// Calls on the short way, by id as the client wrote it.
+    calls: Arc<std::sync::Mutex<HashMap<String, CancellationToken>>>,
     reader: ReadHalf<S>,
     writer: Arc<Mutex<WriteHalf<S>>>,
     session: Arc<Session>,
@@ -123,6 +133,37 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Newline<S> {
             }
             drop(place);
         });
+    }
+
+    /// Answers a plain call without the protocol library. `false`: it is none.
+    fn take_shortcut(&mut self, line: &[u8]) -> bool {
+        let Some(call) = Shortcut::recognise(line, self.client.is_some()) else { return false };
+        let Some(place) = self.next_place.take() else { return false };
+        let cancel = self.gone.child_token();
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call.id.clone(), cancel.clone());
+        let unwritten = self.unwritten.clone().try_acquire_owned();
+        let client = self.client.clone();
+        let (gateway, session, writer, gone, calls) =
+            (self.gateway.clone(), self.session.clone(), self.writer.clone(), self.gone.clone(), self.calls.clone());
+        tokio::spawn(async move {
+            let answer = call.answer(&gateway, &session, client.as_deref().unwrap_or("mcp"), &cancel).await;
+            calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call.id);
+            if let Some(mut bytes) = answer {
+                bytes.push(b'\n');
+                if write(&writer, &bytes).await.is_err() {
+                    gone.cancel();
+                }
+            }
+            drop((place, unwritten));
+        });
+        true
+    }
+
+    /// Cancels a call on the short way. `false`: it is none of those.
+    fn cancel(&self, id: &rmcp::model::RequestId) -> bool {
+        let Ok(id) = serde_json::to_string(id) else { return false };
+        let call = self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        call.map(|cancel| cancel.cancel()).is_some()
     }
 
     /// The message in a line, or the complaint about it.
@@ -195,8 +236,20 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Newli
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
+            if self.take_shortcut(&line) {
+                continue;
+            }
             match Self::parse(&line) {
+                Ok(ClientJsonRpcMessage::Notification(notification))
+                    if matches!(&notification.notification, ClientNotification::CancelledNotification(c)
+                        if c.params.request_id.as_ref().is_some_and(|id| self.cancel(id))) => {}
                 Ok(mut message) => {
+                    if let ClientJsonRpcMessage::Request(request) = &message
+                        && let ClientRequest::InitializeRequest(initialize) = &request.request
+                    {
+                        let client = &initialize.params.client_info;
+                        self.client = Some(clip_name(format!("{} {}", client.name, client.version)).into());
+                    }
                     if let ClientJsonRpcMessage::Request(request) = &mut message
                         && let Some(place) = self.next_place.take()
                     {

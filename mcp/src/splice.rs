@@ -89,7 +89,7 @@ impl Splices {
 }
 
 /// A raw newline would end the message on the newline transport; in JSON it can only be white space.
-fn append_line(out: &mut Vec<u8>, payload: &[u8]) {
+pub fn append_line(out: &mut Vec<u8>, payload: &[u8]) {
     let start = out.len();
     out.extend_from_slice(payload);
     if memchr::memchr2(b'\n', b'\r', payload).is_some() {
@@ -98,7 +98,7 @@ fn append_line(out: &mut Vec<u8>, payload: &[u8]) {
 }
 
 /// The text block: for clients that show the model no structured content.
-fn text(answer: &Answer) -> Cow<'_, str> {
+pub fn text(answer: &Answer) -> Cow<'_, str> {
     if answer.is_error {
         return match error::from_payload(&answer.payload) {
             Some(error) => Cow::Owned(error.to_text()),

@@ -114,6 +114,7 @@ fn socket() -> PathBuf {
                 max_connections: 50,
                 max_body_bytes: 10_000,
                 header_timeout: Duration::from_secs(5),
+                idle_timeout: Duration::from_secs(60),
                 body_timeout: Duration::from_millis(300),
                 max_executors: 2,
                 executor_idle_timeout: Duration::from_secs(60),
@@ -256,6 +257,42 @@ fn http_client_calls_with_and_without_a_token() {
     assert!(refused.starts_with("HTTP/1.1 401") && refused.to_lowercase().contains("www-authenticate: bearer"), "{refused}");
     assert!(post("/mcp/other", LEGACY, CALL).starts_with("HTTP/1.1 404"));
     assert!(post("/elsewhere", "", "").starts_with("HTTP/1.1 404"));
+}
+
+/// A progress token sends a call the long way; nothing else about it differs.
+#[test]
+fn the_short_way_and_the_long_way_give_the_same_answers() {
+    let params = |tool: &str, meta: Value| {
+        let mut params = json!({"name": tool, "arguments": {"a": "\u{1F40D} \\ \""}});
+        if meta != json!({}) {
+            params["_meta"] = meta;
+        }
+        params
+    };
+    let modern = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let mut slow = modern.clone();
+    slow["progressToken"] = json!(1);
+    for (short, long) in [(json!({}), json!({"progressToken": 1})), (modern, slow)] {
+        let era = if short == json!({}) { "2025-11-25" } else { "2026-07-28" };
+        let mut client = Newline::initialized();
+        for tool in ["echo", "nothing"] {
+            let bodies = [&short, &long]
+                .map(|meta| json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params(tool, meta.clone())}));
+            let lines = bodies.each_ref().map(|body| {
+                client.send(&body.to_string());
+                client.receive()
+            });
+            assert_eq!(lines[0], lines[1]);
+            let named = if era == "2026-07-28" { format!("Mcp-Method: tools/call\r\nMcp-Name: {tool}\r\n") } else { String::new() };
+            let answers = bodies.map(|body| {
+                let answer = post("/mcp", &format!("MCP-Protocol-Version: {era}\r\n{named}"), &body.to_string());
+                let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+                (head.lines().next().unwrap().to_string(), serde_json::from_str::<Value>(body).unwrap())
+            });
+            assert_eq!(answers[0], answers[1]);
+            assert_eq!(answers[0].1, lines[0]);
+        }
+    }
 }
 
 #[test]

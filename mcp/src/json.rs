@@ -1,6 +1,6 @@
 //! Writing JSON bytes: strings, and JSON that Postgres wrote, made fit for one line and for every client.
 //!
-//! Pure functions over byte buffers; nothing here calls Postgres.
+//! Pure functions over byte buffers, used by the executor.
 
 /// Deeper JSON than this is given as a string: parsers of clients stop at 100 to 128 levels, and the result around it takes some.
 const MAX_DEPTH: usize = 64;
