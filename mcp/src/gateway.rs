@@ -245,8 +245,12 @@ impl Gateway {
                 Ok((reply, payload)) => {
                     return Ok(Answer { payload, is_error: reply.outcome == Outcome::Error, untrusted: reply.untrusted });
                 }
-                Err(Lost) if cancel.is_cancelled() => return Ok(cancelled().into()),
-                Err(Lost) => return Ok(terminated().into()),
+                Err(Lost::Unsent) if !cancel.is_cancelled() => match lease.replace(&config).await {
+                    Ok(()) => held = Some(lease),
+                    Err(error) => return Ok(error.into()),
+                },
+                Err(_) if cancel.is_cancelled() => return Ok(cancelled().into()),
+                Err(_) => return Ok(terminated().into()),
             }
         }
         Ok(CallError::new(Kind::Busy, "roles or settings kept changing under the call").hint("Try again.").into())

@@ -199,7 +199,8 @@ impl Server {
         let gateway = self.gateway.clone();
         tokio::spawn(async move {
             if let Ok(stream) = upgraded.await {
-                newline::serve(gateway, session, TokioIo::new(stream), Vec::new()).await;
+                // Over TCP an end of sending cannot be told from a hang-up, which must cancel.
+                newline::serve(gateway, session, TokioIo::new(stream), Vec::new(), Box::new(|| true)).await;
             }
         });
         let mut answer = text(StatusCode::SWITCHING_PROTOCOLS, "");

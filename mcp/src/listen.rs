@@ -4,12 +4,14 @@
 //! we made it: it is moved into place whole, and taken away only while it is still the one we made.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -223,8 +225,15 @@ async fn unix_client(gateway: Arc<Gateway>, mut stream: UnixStream, _place: Owne
         http::serve(gateway, connection, Prefixed::new(first, stream)).await;
     } else {
         let session = Session::new(connection.caller(&config), None);
-        newline::serve(gateway, session, stream, first).await;
+        let Ok(watched) = stream.as_fd().try_clone_to_owned() else { return };
+        newline::serve(gateway, session, stream, first, Box::new(move || hung_up(&watched))).await;
     }
+}
+
+/// Whether both directions of a Unix socket are closed at the other end.
+fn hung_up(socket: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 async fn tcp_client(gateway: Arc<Gateway>, stream: TcpStream, ip: IpAddr, _place: OwnedSemaphorePermit) {

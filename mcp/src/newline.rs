@@ -1,7 +1,8 @@
 //! Newline-delimited JSON-RPC over one byte stream: the framing of MCP's stdio transport.
 //!
 //! Runs on the gateway's runtime thread. Frames and limits are ours, because the protocol library drops what it cannot parse without a
-//! word; messages are its own. A client that hangs up cancels what it asked for.
+//! word; messages are its own. A client that hangs up cancels what it asked for; one that has only said all it has to say (`printf ... |
+//! socat - UNIX-CONNECT:...`) gets its answers first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -26,9 +27,14 @@ pub const IN_FLIGHT: usize = 64;
 /// A client that takes none of an answer for this long is gone.
 const WRITE_LIMIT: Duration = Duration::from_secs(60);
 const CHUNK: usize = 16 * 1024;
+/// How often a client that says nothing more is looked for while its calls run.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Whether the other end is gone altogether, for a stream on which that can be told from an end of sending.
+pub type HungUp = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Serves one connection until the client leaves. `first` are bytes that were read already.
-pub async fn serve<S>(gateway: Arc<Gateway>, session: Arc<Session>, stream: S, first: Vec<u8>)
+pub async fn serve<S>(gateway: Arc<Gateway>, session: Arc<Session>, stream: S, first: Vec<u8>, hung_up: HungUp)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -40,6 +46,8 @@ where
         gateway,
         client: None,
         calls: Arc::default(),
+        hung_up,
+        ended: false,
         reader,
         writer: Arc::new(Mutex::new(writer)),
         session,
@@ -60,6 +68,9 @@ where
 }
 
 struct Newline<S> {
+    hung_up: HungUp,
+    /// The client sends nothing more.
+    ended: bool,
     gateway: Arc<Gateway>,
     /// What the client called itself when it initialized.
     client: Option<Arc<str>>,
@@ -117,6 +128,25 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Newline<S> {
             let read = if self.scanned == 0 && !self.skipping { Ok(read.await) } else { timeout(self.patience, read).await };
             if !matches!(read, Ok(Ok(n)) if n > 0) {
                 return Line::End;
+            }
+        }
+    }
+
+    /// After the client's last line: waits until everything is answered, or the client is gone.
+    async fn finish(&mut self) {
+        self.next_place = None;
+        let all = async {
+            drop(self.in_work.acquire_many(IN_FLIGHT as u32).await);
+            drop(self.unwritten.acquire_many(IN_FLIGHT as u32).await);
+        };
+        tokio::pin!(all);
+        while !self.gone.is_cancelled() {
+            if (self.hung_up)() {
+                self.gone.cancel();
+                return;
+            }
+            if timeout(LOOK, &mut all).await.is_ok() {
+                return;
             }
         }
     }
@@ -216,6 +246,10 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Newli
 
     /// The next message. May be dropped at any await and called again: what was read stays in `self`.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        if self.ended {
+            self.finish().await;
+            return None;
+        }
         loop {
             if self.next_place.is_none() {
                 self.next_place = Some(Arc::new(self.in_work.clone().acquire_owned().await.ok()?));
@@ -223,7 +257,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Newli
             drop(self.unwritten.acquire().await);
             let line = match self.next_line().await {
                 Line::End => {
-                    self.gone.cancel();
+                    self.ended = true;
+                    self.finish().await;
                     return None;
                 }
                 Line::TooLong => {

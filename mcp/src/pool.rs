@@ -163,7 +163,7 @@ impl Lease {
 
     /// Runs one job. Dropping the future cancels the job.
     pub async fn run(&mut self, job: &Job, arguments: &[u8]) -> Result<(Reply, Vec<u8>), Lost> {
-        let process = self.process.as_mut().ok_or(Lost)?;
+        let process = self.process.as_mut().ok_or(Lost::Unsent)?;
         self.outstanding = Some(job.id);
         let answer = match process.send(job, arguments).await {
             Ok(()) => process.receive(job.id).await,
@@ -174,7 +174,7 @@ impl Lease {
 
     /// Ends the job that [`Lease::run`] was dropped over, and gives its answer.
     pub async fn cancel(&mut self) -> Result<(Reply, Vec<u8>), Lost> {
-        let (Some(process), Some(id)) = (self.process.as_mut(), self.outstanding) else { return Err(Lost) };
+        let (Some(process), Some(id)) = (self.process.as_mut(), self.outstanding) else { return Err(Lost::Unsent) };
         let answer = process.cancel(id).await;
         self.settle(answer)
     }

@@ -17,8 +17,13 @@ use crate::types::{Job, Reply};
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 /// The process went away, or said something that is not an answer.
-#[derive(Debug)]
-pub struct Lost;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Before the job was sent whole: it has certainly not run.
+    Unsent,
+    /// After that: it may have run.
+    Unanswered,
+}
 
 pub struct Process {
     stream: UnixStream,
@@ -48,23 +53,23 @@ impl Process {
 
     pub async fn send(&mut self, job: &Job, arguments: &[u8]) -> Result<(), Lost> {
         self.calls += 1;
-        self.stream.write_all(&ipc::encode_job(job, arguments)).await.map_err(|_| Lost)
+        self.stream.write_all(&ipc::encode_job(job, arguments)).await.map_err(|_| Lost::Unsent)
     }
 
     /// Waits for the answer to job `id`.
     pub async fn receive(&mut self, id: u64) -> Result<(Reply, Vec<u8>), Lost> {
         loop {
-            if let Some(frame) = self.decoder.next_frame().map_err(|_| Lost)? {
+            if let Some(frame) = self.decoder.next_frame().map_err(|_| Lost::Unanswered)? {
                 if frame.kind != KIND_REPLY {
-                    return Err(Lost);
+                    return Err(Lost::Unanswered);
                 }
-                let (reply, payload) = ipc::split::<Reply>(frame.body).map_err(|_| Lost)?;
-                return if reply.id == id { Ok((reply, payload)) } else { Err(Lost) };
+                let (reply, payload) = ipc::split::<Reply>(frame.body).map_err(|_| Lost::Unanswered)?;
+                return if reply.id == id { Ok((reply, payload)) } else { Err(Lost::Unanswered) };
             }
             let buffer = self.decoder.buffer();
             buffer.reserve(16 * 1024);
             match self.stream.read_buf(buffer).await {
-                Ok(0) | Err(_) => return Err(Lost),
+                Ok(0) | Err(_) => return Err(Lost::Unanswered),
                 Ok(_) => {}
             }
         }
@@ -79,7 +84,7 @@ impl Process {
             return answer;
         }
         self.signal(Signal::TERM);
-        timeout(CANCEL_GRACE, self.receive(id)).await.unwrap_or(Err(Lost))
+        timeout(CANCEL_GRACE, self.receive(id)).await.unwrap_or(Err(Lost::Unanswered))
     }
 
     fn signal(&self, signal: Signal) {

@@ -206,6 +206,17 @@ fn bad_lines_are_answered_and_harm_nothing() {
 }
 
 #[test]
+fn a_client_that_stops_sending_still_gets_its_answers() {
+    let mut client = Newline::initialized();
+    client.send(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "sleep"}}).to_string());
+    client.send(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}).to_string());
+    client.0.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
+    let mut ids: Vec<u64> = (0..2).map(|_| client.receive()["id"].as_u64().unwrap()).collect();
+    ids.sort();
+    assert_eq!(ids, [1, 2]);
+}
+
+#[test]
 fn half_a_line_ends_the_connection() {
     let mut client = Newline::initialized();
     client.0.get_mut().write_all(b"{\"jsonrpc\":").unwrap();
