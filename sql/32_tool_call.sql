@@ -187,7 +187,9 @@ begin
     if arguments <> '{}' or (select p.pronargs > p.pronargdefaults from pg_proc p where p.oid = f.function) then
         perform mcp._check_arguments(tool, f.function, arguments);
     end if;
+    -- After a function of schema mcp alone, in which nobody else can create any, the executor keeps its plans.
     return jsonb_build_object('builtin', f.builtin, 'volatility', f.volatility, 'write', f.volatility = 'v', 'returns', f.returns,
+                              'ours', (select p.pronamespace = 'mcp'::regnamespace from pg_proc p where p.oid = f.function),
                               'statement', case when f.builtin is null then mcp._tool_statement(f.function, f.returns, arguments) end);
 end
 $$;

@@ -5,16 +5,17 @@ use mcp::error::{CallError, Kind};
 use super::args::Arguments;
 use super::failure::Failure;
 use super::sql::denied;
-use super::{Call, Untrusted};
+use super::{Call, Done};
 use crate::pg::privilege::{self, Gate};
 use crate::pg::receiver::{Rows, Target};
+use crate::pg::session::Ran;
 use crate::pg::{Tx, hook};
 
 pub const TOOL: &str = "explain_query";
 const ARGUMENTS: [&str; 4] = ["query", "params", "analyze", "format"];
 
 impl Call<'_> {
-    pub(super) fn explain_query(&mut self, mut tx: Tx, arguments: &[u8]) -> Result<Untrusted, Failure> {
+    pub(super) fn explain_query(&mut self, mut tx: Tx, arguments: &[u8]) -> Result<Done, Failure> {
         let mut arguments = Arguments::read(TOOL, &ARGUMENTS, arguments)?;
         let query = arguments.text("query")?;
         let params = arguments.params("params")?;
@@ -51,7 +52,7 @@ impl Call<'_> {
         }
         self.write_plan(&rows, format)?;
         tx.finish()?;
-        Ok(true)
+        Ok(Done { untrusted: true, ran: Ran::Anything })
     }
 
     fn write_plan(&mut self, rows: &[u8], format: &str) -> Result<(), Failure> {
@@ -80,7 +81,7 @@ impl Call<'_> {
                 text.push_str(&line);
                 text.push('\n');
             }
-            crate::pg::json::push_string(self.out, text.trim_end());
+            mcp::json::push_string(self.out, text.trim_end());
         }
         self.out.push(b'}');
         Ok(())

@@ -10,8 +10,9 @@ pub struct Failure {
     cause: Cause,
     /// Which statement of several, from 1.
     statement: Option<usize>,
+    command: &'static str,
     /// Postgres' errors of this kind are about the call's arguments.
-    pub about_arguments: bool,
+    about_arguments: bool,
 }
 
 enum Cause {
@@ -21,10 +22,16 @@ enum Cause {
 
 impl Failure {
     pub fn new(error: CallError) -> Failure {
-        Failure { cause: Cause::Ours(error), statement: None, about_arguments: false }
+        Failure { cause: Cause::Ours(error), statement: None, command: "", about_arguments: false }
     }
 
-    pub fn in_statement(mut self, number: usize, of: usize) -> Failure {
+    pub fn about_arguments(mut self) -> Failure {
+        self.about_arguments = true;
+        self
+    }
+
+    pub fn in_statement(mut self, command: &'static str, number: usize, of: usize) -> Failure {
+        self.command = command;
         self.statement = (of > 1).then_some(number);
         self
     }
@@ -32,7 +39,7 @@ impl Failure {
     pub fn into_call_error(self, time_is_up: bool) -> CallError {
         let mut error = match self.cause {
             Cause::Ours(error) => error,
-            Cause::Sql(error) => from_postgres(error, time_is_up, self.about_arguments),
+            Cause::Sql(error) => from_postgres(error, self.command, time_is_up, self.about_arguments),
         };
         error.statement = self.statement.and_then(|n| i32::try_from(n).ok());
         error
@@ -41,7 +48,7 @@ impl Failure {
 
 impl From<PgError> for Failure {
     fn from(error: PgError) -> Failure {
-        Failure { cause: Cause::Sql(error), statement: None, about_arguments: false }
+        Failure { cause: Cause::Sql(error), statement: None, command: "", about_arguments: false }
     }
 }
 
@@ -60,7 +67,7 @@ impl From<RunError> for Failure {
     }
 }
 
-fn from_postgres(error: PgError, time_is_up: bool, about_arguments: bool) -> CallError {
+fn from_postgres(error: PgError, command: &str, time_is_up: bool, about_arguments: bool) -> CallError {
     let report = *error.0;
     let (kind, hint) = match report.sqlstate.as_str() {
         "57014" if time_is_up => {
@@ -73,8 +80,8 @@ fn from_postgres(error: PgError, time_is_up: bool, about_arguments: bool) -> Cal
                 "This call is read-only. Writing through execute_sql needs EXECUTE on mcp.execute_sql_write, which an administrator grants.",
             ),
         ),
-        // VACUUM, CREATE INDEX CONCURRENTLY, CREATE DATABASE and their like.
-        "25001" => (
+        // SET TRANSACTION too late, which Postgres explains itself; else VACUUM, CREATE INDEX CONCURRENTLY, CREATE DATABASE and their like.
+        "25001" if command != "SET" => (
             Kind::Sql,
             Some(
                 "Every call runs inside a transaction, where this command cannot run. Use psql, or another client that runs it on its own.",

@@ -19,6 +19,7 @@ use crate::config::{self, Limits};
 use crate::pg::identity::Identity;
 use crate::pg::privilege;
 use crate::pg::query::Workspace;
+use crate::pg::session::Ran;
 use crate::pg::settings::{self, Fingerprint};
 use crate::pg::timeout::Deadline;
 use crate::pg::{Pg, PgError, Tx, guc, inval, report, session, wait};
@@ -60,6 +61,11 @@ pub struct Executor {
     identity: Identity,
     /// Of the settings that this process has taken on.
     fingerprint: Fingerprint,
+    /// Invalidations taken in when everything below was last found to be current.
+    seen: u64,
+    memory: tools::Memory,
+    /// By the last call.
+    ran: Ran,
     workspace: Workspace,
     client: String,
     pub payload: Vec<u8>,
@@ -71,15 +77,26 @@ impl Executor {
         let workspace = Workspace::new(pg)?;
         let tx = pg.begin(&identity)?;
         privilege::refresh(&tx)?;
+        let seen = inval::seen(&tx);
         let fingerprint = settings::fingerprint(&tx, [identity.own_role(), identity.role()])?;
         tx.finish()?;
-        Ok(Executor { identity, fingerprint, workspace, client: String::new(), payload: Vec::new() })
+        Ok(Executor {
+            identity,
+            fingerprint,
+            seen,
+            memory: tools::Memory::default(),
+            ran: Ran::Anything,
+            workspace,
+            client: String::new(),
+            payload: Vec::new(),
+        })
     }
 
     /// Runs one job. The payload is complete when this returns; what the call left in the session is still there (`clean`).
     pub fn run(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8]) -> Answer {
         wait::forget_cancel(pg);
         self.payload.clear();
+        self.ran = Ran::Anything;
         if !self.identity.is_bound() {
             if let Err(error) = self.bind(pg, job.role) {
                 return self.broken(&error);
@@ -92,7 +109,10 @@ impl Executor {
             self.client.clone_from(&job.client);
         }
         let answer = match self.call(pg, job, arguments) {
-            Ok(untrusted) => Answer { outcome: Outcome::Ok, untrusted, leaving: false },
+            Ok(done) => {
+                self.ran = done.ran;
+                Answer { outcome: Outcome::Ok, untrusted: done.untrusted, leaving: false }
+            }
             Err(NoResult::Refused(error)) => self.error(&error),
             Err(NoResult::Stale) => Answer::STALE,
             Err(NoResult::Retire) => Answer::RETIRE,
@@ -102,14 +122,20 @@ impl Executor {
         answer
     }
 
-    fn call(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8]) -> Result<Untrusted, NoResult> {
+    fn call(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8]) -> Result<Done, NoResult> {
         let tx = pg.begin(&self.identity)?;
         if inval::take_callers_changed() {
             return Err(NoResult::Stale);
         }
-        let settings = settings::fingerprint(&tx, [self.identity.own_role(), self.identity.role()])?;
-        if settings != self.fingerprint || !privilege::refresh(&tx)? {
-            return Err(NoResult::Retire);
+        // Read before what it stands for, so that a change in between is looked at again by the next call.
+        let seen = inval::seen(&tx);
+        if seen != self.seen {
+            self.memory.forget();
+            let settings = settings::fingerprint(&tx, [self.identity.own_role(), self.identity.role()])?;
+            if settings != self.fingerprint || !privilege::refresh(&tx)? {
+                return Err(NoResult::Retire);
+            }
+            self.seen = seen;
         }
         if !privilege::installed(&tx) {
             let error = CallError::new(Kind::Unavailable, "the extension supabase_mcp is not installed in this database");
@@ -119,8 +145,8 @@ impl Executor {
         let deadline = Deadline::start(tx.pg(), time_limit(tx.pg(), &limits))?;
         let mut call = Call { workspace: &self.workspace, limits, read_only: job.read_only, out: &mut self.payload };
         let result = match job.kind {
-            JobKind::Call => call.tool(tx, &job.tool, arguments),
-            JobKind::List => call.list(tx),
+            JobKind::Call => call.tool(tx, &job.tool, arguments, &mut self.memory),
+            JobKind::List => call.list(tx, &mut self.memory),
             JobKind::Keeper => Err(Failure::new(CallError::new(Kind::Internal, "not a keeper"))),
         };
         result.map_err(|failure| NoResult::Refused(failure.into_call_error(deadline.passed())))
@@ -139,7 +165,7 @@ impl Executor {
 
     /// Clears the session and the books after a call, once its answer is out. An error means that the process must end.
     pub fn clean(&mut self, pg: &mut Pg) -> Result<Option<Duration>, PgError> {
-        session::discard_all(pg)?;
+        session::discard_all(pg, self.ran)?;
         report::idle(pg);
         if self.payload.capacity() > KEEP_BYTES {
             self.payload = Vec::new();
@@ -175,8 +201,12 @@ struct Call<'e> {
     out: &'e mut Vec<u8>,
 }
 
-/// Whether the payload carries values out of tables.
-type Untrusted = bool;
+/// A call that succeeded.
+struct Done {
+    /// The payload carries values out of the database.
+    untrusted: bool,
+    ran: Ran,
+}
 
 impl Call<'_> {
     /// Whether the call may write at all, before its tool is asked.

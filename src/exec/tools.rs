@@ -6,20 +6,69 @@ use mcp::error::{CallError, Kind};
 use serde::Deserialize;
 
 use super::failure::Failure;
-use super::{Call, Untrusted, explain, sql};
+use super::{Call, Done, explain, sql};
 use crate::pg::query::{ParamShape, Params, Statement};
 use crate::pg::receiver::{Target, Value};
+use crate::pg::session::Ran;
 use crate::pg::{Tx, hook};
+
+/// Descriptions of calls that are remembered, and the longest arguments to remember one for.
+const MAX_CALLS: usize = 16;
+const MAX_REMEMBERED: usize = 1024;
 
 /// Longest list of tools, and longest description of one call.
 const MAX_OWN: usize = 16 * 1024 * 1024;
 
 /// What `mcp._tool_call` says of a tool.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct ToolCall {
     builtin: Option<String>,
+    /// It is a function of schema mcp, in which nobody but the extension's owner can create any.
+    ours: bool,
     write: bool,
     statement: Option<String>,
+}
+
+struct Remembered {
+    tool: String,
+    arguments: String,
+    call: ToolCall,
+}
+
+/// What the database said about tools, for as long as nothing in its catalogs has changed. One role, one process: it is never asked for
+/// another role.
+#[derive(Default)]
+pub struct Memory {
+    list: Option<Vec<u8>>,
+    calls: Vec<Remembered>,
+    /// The one setting that a tool's statement depends on.
+    max_rows: u64,
+}
+
+impl Memory {
+    /// Something may have changed.
+    pub fn forget(&mut self) {
+        *self = Memory::default();
+    }
+
+    fn call(&mut self, tool: &str, arguments: &str, max_rows: u64) -> Option<ToolCall> {
+        if self.max_rows != max_rows {
+            self.calls.clear();
+            self.max_rows = max_rows;
+        }
+        let found = self.calls.iter().find(|r| r.tool == tool && r.arguments == arguments)?;
+        Some(found.call.clone())
+    }
+
+    fn remember(&mut self, tool: &str, arguments: &str, call: &ToolCall) {
+        if tool.len() + arguments.len() > MAX_REMEMBERED {
+            return;
+        }
+        if self.calls.len() == MAX_CALLS {
+            self.calls.remove(0);
+        }
+        self.calls.push(Remembered { tool: tool.into(), arguments: arguments.into(), call: call.clone() });
+    }
 }
 
 /// Texts for `$1`, `$2` and so on.
@@ -37,24 +86,29 @@ impl Params for Texts<'_> {
 
 impl Call<'_> {
     /// Runs the tool of this name.
-    pub(super) fn tool(&mut self, tx: Tx, name: &str, arguments: &[u8]) -> Result<Untrusted, Failure> {
+    pub(super) fn tool(&mut self, tx: Tx, name: &str, arguments: &[u8], memory: &mut Memory) -> Result<Done, Failure> {
         match name {
             sql::TOOL => self.execute_sql(tx, arguments),
             explain::TOOL => self.explain_query(tx, arguments),
-            _ => self.function(tx, name, arguments),
+            _ => self.function(tx, name, arguments, memory),
         }
     }
 
     /// The caller's tools, as MCP lists them.
-    pub(super) fn list(&mut self, mut tx: Tx) -> Result<Untrusted, Failure> {
+    pub(super) fn list(&mut self, mut tx: Tx, memory: &mut Memory) -> Result<Done, Failure> {
+        if let Some(list) = &memory.list {
+            self.out.extend_from_slice(list);
+            return Ok(Done { untrusted: false, ran: Ran::OwnCode });
+        }
         tx.make_read_only()?;
         let _rules = hook::watch(tx.mode());
         self.own(&mut tx, c"select mcp._tools()", &[])?;
         tx.finish()?;
-        Ok(false)
+        memory.list = Some(self.out.clone());
+        Ok(Done { untrusted: false, ran: Ran::OwnCode })
     }
 
-    fn function(&mut self, mut tx: Tx, name: &str, arguments: &[u8]) -> Result<Untrusted, Failure> {
+    fn function(&mut self, mut tx: Tx, name: &str, arguments: &[u8], memory: &mut Memory) -> Result<Done, Failure> {
         let unknown = || Failure::new(CallError::new(Kind::UnknownTool, format!("there is no tool \"{}\"", clip(name))));
         if name.contains('\0') {
             return Err(unknown());
@@ -62,16 +116,14 @@ impl Call<'_> {
         let arguments = std::str::from_utf8(arguments)
             .map_err(|_| Failure::new(CallError::new(Kind::BadInput, "the arguments are not valid UTF-8")))?;
         let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-        let found = self.own(&mut tx, c"select mcp._tool_call($1::pg_catalog.text, $2::pg_catalog.jsonb)", &[name, arguments]);
-        if !found.map_err(|mut failure| {
-            failure.about_arguments = true;
-            failure
-        })? {
-            return Err(unknown());
-        }
-        let call: ToolCall = serde_json::from_slice(self.out)
-            .map_err(|_| Failure::new(CallError::new(Kind::Internal, "the tool's description could not be read")))?;
-        self.out.clear();
+        let call = match memory.call(name, arguments, self.limits.max_rows) {
+            Some(call) => call,
+            None => {
+                let call = self.describe(&mut tx, name, arguments)?.ok_or_else(unknown)?;
+                memory.remember(name, arguments, &call);
+                call
+            }
+        };
         let Some(statement) = call.statement else {
             let builtin = call.builtin.unwrap_or_default();
             return Err(Failure::new(CallError::new(
@@ -91,7 +143,19 @@ impl Call<'_> {
             self.out.extend_from_slice(b"{\"result\":null}");
         }
         tx.finish()?;
-        Ok(true)
+        let ran = if call.ours { Ran::OwnCode } else { Ran::Anything };
+        Ok(Done { untrusted: true, ran })
+    }
+
+    /// Asks the database what the tool is and which statement calls it with these arguments. `None`: the caller has no such tool.
+    fn describe(&mut self, tx: &mut Tx, name: &str, arguments: &str) -> Result<Option<ToolCall>, Failure> {
+        let found = self.own(tx, c"select mcp._tool_call($1::pg_catalog.text, $2::pg_catalog.jsonb)", &[name, arguments]);
+        if !found.map_err(Failure::about_arguments)? {
+            return Ok(None);
+        }
+        let call = serde_json::from_slice(self.out);
+        self.out.clear();
+        call.map(Some).map_err(|_| Failure::new(CallError::new(Kind::Internal, "the tool's description could not be read")))
     }
 
     /// Runs a statement of the extension itself.

@@ -56,10 +56,6 @@ impl PgError {
     pub fn internal(message: impl Into<String>) -> PgError {
         PgError::new("XX000", message)
     }
-
-    pub fn sqlstate(&self) -> &str {
-        &self.0.sqlstate
-    }
 }
 
 impl fmt::Display for PgError {

@@ -252,6 +252,17 @@ unsafe extern "C-unwind" {
     );
     pub fn DiscardCommand(statement: *mut DiscardStmt, is_top_level: bool);
 
+    // What DISCARD ALL does, one by one: utils/portal.h, utils/guc.h, commands/prepare.h, commands/async.h, storage/lock.h,
+    // catalog/namespace.h, commands/sequence.h
+    pub fn PortalHashTableDeleteAll();
+    pub fn SetPGVariable(name: *const c_char, arguments: *mut List, is_local: bool);
+    pub fn ResetAllOptions();
+    pub fn DropAllPreparedStatements();
+    pub fn Async_UnlistenAll();
+    pub fn LockReleaseAll(method: u16, all_locks: bool);
+    pub fn ResetTempTableNamespace();
+    pub fn ResetSequenceCaches();
+
     // utils/portal.h, tcop/pquery.h
     pub fn CreatePortal(name: *const c_char, allow_duplicate: bool, silent: bool) -> Portal;
     pub fn PortalDefineQuery(

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use pgrx::pg_sys;
 
 use super::error::{PgError, attempt};
-use super::{Pg, ffi};
+use super::{Pg, Tx, ffi};
 
 thread_local! {
     static CALLERS: Cell<bool> = const { Cell::new(false) };
@@ -20,6 +20,13 @@ thread_local! {
 /// Whether roles, memberships, the database's own rights, tokens or the peer map changed since the last call. Clears the flag.
 pub fn take_callers_changed() -> bool {
     CALLERS.replace(false)
+}
+
+/// How many invalidations this process has taken in. As long as the number stays, no catalog has changed: every change sends at least
+/// one, also changes of settings of roles (`ALTER ROLE ... SET`) and of comments, which have no callback.
+pub fn seen(_: &Tx) -> u64 {
+    // SAFETY: a plain counter of this process.
+    unsafe { pg_sys::SharedInvalidMessageCounter }
 }
 
 /// Whether functions or schemas changed: what we know about the extension's own has to be looked up again. Clears the flag.

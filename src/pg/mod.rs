@@ -14,7 +14,6 @@ pub mod guc;
 pub mod hook;
 pub mod identity;
 pub mod inval;
-pub mod json;
 mod memory;
 pub mod privilege;
 pub mod query;

@@ -7,12 +7,13 @@
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use mcp::json;
 use pgrx::pg_sys;
 
 use super::error::PgError;
 use super::memory::Context;
 use super::render::{self, Shape};
-use super::{encoding, ffi, json};
+use super::{encoding, ffi};
 
 /// Which limit cut an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,11 @@
 
 use std::ffi::{CStr, c_char};
 
+use mcp::json;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::varlena::{vardata_any, varsize_any_exhdr};
 
-use super::{encoding, ffi, json};
+use super::{encoding, ffi};
 
 /// How the values of one type are written.
 pub(super) enum Shape {

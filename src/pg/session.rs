@@ -65,9 +65,24 @@ fn make_port(pg: &mut Pg) -> Result<(), PgError> {
     })
 }
 
+/// What ran since the session was last cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    /// A caller's text, or a function that is not ours.
+    Anything,
+    /// Functions of the extension alone, which take the caller's values and none of his SQL.
+    OwnCode,
+}
+
+/// USER_LOCKMETHOD of `storage/lock.h`: advisory locks.
+const USER_LOCKMETHOD: u16 = 2;
+
 /// Clears what a call left behind in the session: settings, temporary tables, prepared statements, cursors, advisory locks. Outside a
 /// transaction and as the connected role: it resets the session's authorization as well.
-pub fn discard_all(_: &mut Pg) -> Result<(), PgError> {
+///
+/// After anything of the caller's this is DISCARD ALL. After our own code it is the same but for the plans, which DISCARD ALL drops too: making those
+/// of the catalog tools costs as much as running them.
+pub fn discard_all(_: &mut Pg, ran: Ran) -> Result<(), PgError> {
     if weaken::off("discard_all") {
         return Ok(());
     }
@@ -77,7 +92,19 @@ pub fn discard_all(_: &mut Pg) -> Result<(), PgError> {
         attempt(|| {
             ffi::StartTransactionCommand();
             ffi::PushActiveSnapshot(ffi::GetTransactionSnapshot());
-            ffi::DiscardCommand(&mut statement, true);
+            match ran {
+                Ran::Anything => ffi::DiscardCommand(&mut statement, true),
+                Ran::OwnCode => {
+                    ffi::PortalHashTableDeleteAll();
+                    ffi::SetPGVariable(c"session_authorization".as_ptr(), std::ptr::null_mut(), false);
+                    ffi::ResetAllOptions();
+                    ffi::DropAllPreparedStatements();
+                    ffi::Async_UnlistenAll();
+                    ffi::LockReleaseAll(USER_LOCKMETHOD, true);
+                    ffi::ResetTempTableNamespace();
+                    ffi::ResetSequenceCaches();
+                }
+            }
             ffi::PopActiveSnapshot();
             ffi::CommitTransactionCommand();
         })

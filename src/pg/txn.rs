@@ -2,7 +2,7 @@
 //!
 //! The order is the security of the product. Identity is set after the transaction has started (Postgres asserts that no security
 //! context is set outside one) and kept until commit or abort has returned, because deferred triggers and held cursors run in there.
-//! A caught error always ends in `rollback`: Postgres can run nothing else before that.
+//! A `Tx` that is dropped without `finish`, as after any error, is rolled back: Postgres can run nothing else before that.
 
 use pgrx::pg_sys;
 
@@ -111,10 +111,6 @@ impl Tx<'_> {
     }
 
     /// Ends the transaction and keeps nothing.
-    pub fn rollback(mut self) {
-        self.abort();
-    }
-
     fn abort(&mut self) {
         if !self.open {
             return;
