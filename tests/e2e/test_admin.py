@@ -20,6 +20,12 @@ def site():
     one.remove()
 
 
+@pytest.fixture(autouse=True)
+def switched_on(site):
+    yield
+    site.sql("select mcp.on()")
+
+
 @pytest.fixture(scope="module")
 def caller(site):
     return token_caller(site, "reader_direct")

@@ -15,7 +15,7 @@ from harness.waits import stays_true, wait_until
 
 def reader_in(cluster, database="postgres", role="app"):
     """A role with the tools in a database, and a caller for it."""
-    if not cluster.sql("select from pg_roles where rolname = %s", [role]):
+    if not cluster.value("select count(*) from pg_roles where rolname = %s", [role]):
         cluster.sql(f"create role {role} login")
     cluster.sql(f"select mcp.grant_tools('{role}'::regrole)", database=database)
     return token_caller(cluster, role, database=database)

@@ -195,21 +195,34 @@ def test_unix_socket_takes_any_host_header(cluster, simple):
         assert response.status == 200
 
 
+def status_with(cluster, caller, **headers):
+    """Status of one tools/list over TCP with these headers, on a connection of its own."""
+    with HttpClient(tcp=("127.0.0.1", cluster.port), headers=caller.headers) as client:
+        return client.post(client.message("tools/list"), {**client.rpc_headers("tools/list", None), **headers}).status
+
+
 def test_foreign_host_on_tcp_is_refused(cluster, simple):
-    with HttpClient(tcp=("127.0.0.1", cluster.port), headers=simple.headers) as client:
-        for host, status in {"evil.example": 403, "evil.example:80": 403, f"localhost:{cluster.port}": 200,
-                             f"127.0.0.1:{cluster.port}": 200, "localhost": 200}.items():
-            response = client.post(client.message("tools/list"), {**client.rpc_headers("tools/list", None), "Host": host})
-            assert response.status == status, host
+    for host, status in {"evil.example": 403, "evil.example:80": 403, f"localhost:{cluster.port}": 200,
+                         f"127.0.0.1:{cluster.port}": 200, "localhost": 200}.items():
+        assert status_with(cluster, simple, Host=host) == status, host
 
 
 def test_foreign_origin_is_refused(cluster, simple):
-    with HttpClient(tcp=("127.0.0.1", cluster.port), headers=simple.headers) as client:
-        for origin, status in {"https://evil.example": 403, "null": 403, "http://localhost:1": 403,
-                               f"http://localhost:{cluster.port}": 200,
-                               f"http://127.0.0.1:{cluster.port}": 200}.items():
-            headers = {**client.rpc_headers("tools/list", None), "Origin": origin}
-            assert client.post(client.message("tools/list"), headers).status == status, origin
+    for origin, status in {"https://evil.example": 403, "null": 403, "http://localhost:1": 403,
+                           f"http://localhost:{cluster.port}": 200, f"http://127.0.0.1:{cluster.port}": 200}.items():
+        assert status_with(cluster, simple, Origin=origin) == status, origin
+
+
+@pytest.mark.parametrize("network", ["unix", "tcp"])
+def test_refusal_leaves_the_connection_usable_or_says_close(cluster, simple, network):
+    """A keep-alive client that was refused goes on with the next request: the answer must not be lost to a reset."""
+    where = {"unix": cluster.mcp_socket} if network == "unix" else {"tcp": ("127.0.0.1", cluster.port)}
+    with HttpClient(**where) as client:
+        for _ in range(3):
+            # http.client sends head and body apart and reconnects only when the server said `Connection: close`.
+            assert client.post(client.message("tools/list"), client.rpc_headers("tools/list", None)).status == 401
+        client.headers = simple.headers
+        assert client.rpc("tools/list").status == 200
 
 
 def test_listens_on_both_loopback_families(cluster, simple):

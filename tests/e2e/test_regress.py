@@ -25,7 +25,7 @@ def test_there_are_cases():
 
 @pytest.mark.parametrize("case", CASES)
 def test_output_is_as_expected(site, case):
-    database = f"regress_{case}".replace("-", "_")
+    database = f"golden_{case}".replace("-", "_")
     site.sql(f"create database {database}")
     text = (FOLDER / "sql" / f"{case}.sql").read_text()
     done = as_server([f"{pg_config('bindir')}/psql", "-X", "-q", "-a", "-h", str(site.folder), "-U", "postgres", "-d", database],

@@ -223,8 +223,8 @@ def test_custom_tool_that_is_stable_runs_read_only(cluster, writer):
         create function {schema}.sneaky() returns int language plpgsql stable as
             $$begin execute 'update shop.counter set n = n + 1'; return 1; end$$;
         create function {schema}.honest() returns int language sql volatile as 'update shop.counter set n = n + 1 returning n';
-        comment on function {schema}.sneaky() is '@mcp({{"kind": "tool"}}) Claims to read';
-        comment on function {schema}.honest() is '@mcp({{"kind": "tool"}}) Says that it writes'""")
+        comment on function {schema}.sneaky() is e'@mcp({{"kind": "tool"}})\\nClaims to read';
+        comment on function {schema}.honest() is e'@mcp({{"kind": "tool"}})\\nSays that it writes'""")
     try:
         before = cluster.value("select n from shop.counter where name = 'a'")
         assert writer.tool("sneaky").error["sqlstate"] in ("25006", "0A000")

@@ -10,7 +10,7 @@ RULES = [
     ("9007199254740991::bigint", 9007199254740991), ("(-9007199254740991)::bigint", -9007199254740991),
     ("9007199254740992::bigint", "9007199254740992"), ("9223372036854775807::bigint", "9223372036854775807"),
     ("(-9223372036854775808)::bigint", "-9223372036854775808"),
-    ("0.1::float8", 0.1), ("1e300::float8", 1e300), ("0.1::float4", 0.1), ("(-0.0)::float8", -0.0),
+    ("0.1::float8", 0.1), ("1e300::float8", 1e300), ("0.1::float4", 0.1),
     ("'NaN'::float8", "NaN"), ("'Infinity'::float8", "Infinity"), ("'-Infinity'::float4", "-Infinity"),
     ("5e-324::float8", 5e-324), ("1.7976931348623157e308::float8", 1.7976931348623157e308),
     ("12345678901234567890.123::numeric", "12345678901234567890.123"), ("1::numeric", "1"), ("1.50::numeric(5,2)", "1.50"),
@@ -44,8 +44,6 @@ def test_rule(simple, expression, expected):
     value = simple.value(f"select {expression}")
     if expression == "42::oid":
         assert value in (42, "42")
-    elif expression.startswith("(-0.0)"):
-        assert value == 0 and str(value).startswith("-")
     elif expression.startswith("12.34::money"):
         assert value.endswith("12.34")
     else:
@@ -120,7 +118,7 @@ def test_every_builtin_type(cluster, simple):
     json_numbers = {"smallint", "integer", "bigint", "real", "double precision"}
     for name, sample in samples.items():
         row = simple.sql(f"select $1::{name}, array[$1::{name}]", [sample]).rows[0]
-        expected = cluster.value(f"select '{sample}'::{name}::text")
+        expected = cluster.value(f"select format('%%s', '{sample}'::{name})", [])
         value, inside = row[0], row[1]
         assert inside == [value], name
         if name in ("json", "jsonb"):

@@ -1,7 +1,7 @@
 """One authenticated MCP caller and the tool results it gets: what most tests speak through.
 
 Owns the reading of tool results (structured content, error objects). A caller uses HTTP over the Unix socket in revision
-2026-07-28 and reconnects for each call when the server closed an idle connection. Single-threaded.
+2026-07-28 and connects anew when the server closed the idle connection; a call that was sent is never sent again.
 """
 
 import http.client
@@ -64,9 +64,13 @@ class Caller:
         return HttpClient(path=self.path, headers=self.headers, deadline=deadline, **where)
 
     def line(self, modern=True):
-        return LineClient(unix=self.cluster.mcp_socket, upgrade=self.path, headers=self.headers, modern=modern)
+        client = LineClient(unix=self.cluster.mcp_socket, upgrade=self.path, headers=self.headers, modern=modern)
+        assert client.upgrade_status == 101, client.upgrade_head
+        return client
 
     def rpc(self, method, params=None):
+        if self.client is not None and self.client.closed_by_server():
+            self.close()
         if self.client is None:
             self.client = self.connect()
         try:

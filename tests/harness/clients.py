@@ -8,6 +8,7 @@ import base64
 import http.client
 import itertools
 import json
+import select
 import socket
 import time
 
@@ -187,6 +188,11 @@ class HttpClient:
 
     def close(self):
         self.connection.close()
+
+    def closed_by_server(self):
+        """Whether an idle connection was closed: between answers there is nothing else to read."""
+        connected = self.connection.sock
+        return connected is not None and bool(select.select([connected], [], [], 0)[0])
 
     def request(self, verb, path, body=None, headers=None):
         self.connection.request(verb, path, body=body, headers=headers or {})
