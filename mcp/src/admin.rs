@@ -47,7 +47,7 @@ impl Gateway {
             let scheduler = self.pool.lock();
             let idle: Vec<Value> = scheduler
                 .idle()
-                .map(|(key, p)| json!({"pid": p.pid(), "database": key.database, "role": key.role, "calls": p.calls, "idle_ms": p.idle_since.elapsed().as_millis() as u64}))
+                .map(|(key, p)| json!({"pid": p.pid(), "database": key.database_name, "role": key.role_name, "calls": p.calls, "idle_ms": p.idle_since.elapsed().as_millis() as u64}))
                 .collect();
             (idle, scheduler.busy_in(None), scheduler.waiting(), scheduler.total(), scheduler.evictions)
         };

@@ -97,6 +97,8 @@ impl Gateway {
 
     pub fn reload(&self, config: Config) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        // Some settings say who may call.
+        self.logins.forget();
     }
 
     pub fn log(&self, level: Level, message: impl Into<String>) {
@@ -201,7 +203,9 @@ impl Gateway {
             }
             let key = Key {
                 database: principal.database,
+                database_name: caller.database.clone(),
                 role: principal.role,
+                role_name: principal.role_name.as_str().into(),
                 login: principal.login,
                 form: principal.form,
                 principal: principal.id.clone(),

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::FutureExt;
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, ErrorCode, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams,
-    ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, ErrorData, Implementation, ListToolsResult,
+    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer};
 
@@ -155,6 +155,18 @@ impl ServerHandler for Handler {
         let tools: Vec<Tool> = serde_json::from_slice(&answer.payload)
             .map_err(|e| ErrorData::internal_error(format!("the list of tools could not be read: {e}"), None))?;
         Ok(ListToolsResult::with_all_items(tools))
+    }
+
+    /// What the library could not read as any request that it knows.
+    async fn on_custom_request(&self, request: CustomRequest, _: RequestContext<RoleServer>) -> Result<CustomResult, ErrorData> {
+        if matches!(request.method.as_str(), "tools/call" | "tools/list" | "initialize" | "ping" | "server/discover") {
+            let message = format!(
+                "the params of {} are not what it takes: tools/call takes {{\"name\": string, \"arguments\": object}}",
+                request.method
+            );
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method, None))
     }
 
     async fn call_tool(&self, request: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {

@@ -48,8 +48,8 @@ pub struct Facts {
     pub verifier: Option<String>,
 }
 
-#[derive(Default)]
 struct Keeper {
+    database_name: String,
     process: tokio::sync::Mutex<Option<Process>>,
 }
 
@@ -84,7 +84,8 @@ impl Keepers {
 
     /// Asks the keeper of `database`; starts it if need be. The answer comes with the moment at which it was true.
     pub async fn ask(&self, database: u32, name: &str, question: &serde_json::Value) -> Result<(Facts, u64), CallError> {
-        let keeper = self.lock().entry(database).or_default().clone();
+        let new = || Arc::new(Keeper { database_name: name.to_string(), process: tokio::sync::Mutex::default() });
+        let keeper = self.lock().entry(database).or_insert_with(new).clone();
         let mut process = keeper.process.lock().await;
         if process.as_ref().is_none_or(|p| !p.is_alive()) {
             *process = Some(self.start(database).await?);
@@ -140,9 +141,10 @@ impl Keepers {
         self.lock().retain(|oid, _| database.is_some_and(|d| d != *oid));
     }
 
-    pub fn pids(&self) -> Vec<(u32, i32)> {
+    /// Name of the database and process id of every keeper that is not being asked.
+    pub fn pids(&self) -> Vec<(String, i32)> {
         let keepers = self.lock();
-        keepers.iter().filter_map(|(oid, k)| Some((*oid, k.process.try_lock().ok()?.as_ref()?.pid()))).collect()
+        keepers.values().filter_map(|k| Some((k.database_name.clone(), k.process.try_lock().ok()?.as_ref()?.pid()))).collect()
     }
 }
 

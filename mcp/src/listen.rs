@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -37,26 +37,21 @@ const FIRST_READ: usize = 4096;
 pub struct Listeners {
     unix: Option<(PathBuf, u32, SocketFile, JoinHandle<()>)>,
     tcp: Option<(Vec<String>, u16, Vec<JoinHandle<()>>)>,
-    places: Option<(usize, Arc<Semaphore>)>,
+    places: Arc<Places>,
 }
 
 impl Listeners {
     /// Opens, keeps or closes sockets as the settings say. Connections that are open stay open.
     pub async fn apply(&mut self, gateway: &Arc<Gateway>) {
         let config = gateway.config();
-        if self.places.as_ref().is_none_or(|(n, _)| *n != config.max_connections) {
-            self.places = Some((config.max_connections, Arc::new(Semaphore::new(config.max_connections))));
-            self.close();
-        }
-        let Some(places) = self.places.as_ref().map(|(_, p)| p.clone()) else { return };
         if self.unix.as_ref().map(|(path, mode, ..)| (path, *mode)) != config.socket.as_ref().map(|path| (path, config.socket_mode)) {
-            self.close_unix();
+            self.close_unix().await;
             if let Some(path) = &config.socket {
                 match bind_unix(path, config.socket_mode) {
                     Ok((listener, file)) => {
                         let (device, inode) = file.identity;
                         gateway.demand(Demand::Made { socket: path.clone(), device, inode });
-                        let task = tokio::spawn(accept_unix(gateway.clone(), listener, places.clone()));
+                        let task = tokio::spawn(accept_unix(gateway.clone(), listener, self.places.clone()));
                         self.unix = Some((path.clone(), config.socket_mode, file, task));
                         gateway.log(Level::Log, format!("supabase_mcp: listening on Unix socket \"{}\"", path.display()));
                     }
@@ -66,27 +61,54 @@ impl Listeners {
             }
         }
         if self.tcp.as_ref().map(|(addresses, port, _)| (addresses, *port)) != Some((&config.listen_addresses, config.port)) {
-            self.close_tcp();
-            let tasks = listen_tcp(gateway, &config, &places).await;
+            self.close_tcp().await;
+            let tasks = listen_tcp(gateway, &config, &self.places).await;
             self.tcp = Some((config.listen_addresses.clone(), config.port, tasks));
         }
     }
 
-    fn close_unix(&mut self) {
+    async fn close_unix(&mut self) {
         if let Some((.., task)) = self.unix.take() {
-            task.abort();
+            end(task).await;
         }
     }
 
-    fn close_tcp(&mut self) {
+    async fn close_tcp(&mut self) {
         for task in self.tcp.take().into_iter().flat_map(|(.., tasks)| tasks) {
-            task.abort();
+            end(task).await;
         }
     }
 
-    pub fn close(&mut self) {
-        self.close_unix();
-        self.close_tcp();
+    pub async fn close(&mut self) {
+        self.close_unix().await;
+        self.close_tcp().await;
+    }
+}
+
+/// Ends an accepting task and waits for it: its address is free only then.
+async fn end(task: JoinHandle<()>) {
+    task.abort();
+    let _ = task.await;
+}
+
+/// How many clients are connected. A count and not a semaphore, because the limit may change under it.
+#[derive(Default)]
+struct Places(AtomicUsize);
+
+/// One client's place; dropping it gives it back.
+struct Place(Arc<Places>);
+
+impl Places {
+    fn take(self: &Arc<Places>, limit: usize) -> Option<Place> {
+        let place = Place(self.clone());
+        // The count goes up in any case, and down again with the dropped place if that was too far.
+        (self.0.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -130,7 +152,7 @@ fn bind_unix(path: &Path, mode: u32) -> std::io::Result<(UnixListener, SocketFil
     Ok((listener, SocketFile { path: path.to_path_buf(), identity: (made.dev(), made.ino()) }))
 }
 
-async fn listen_tcp(gateway: &Arc<Gateway>, config: &Config, places: &Arc<Semaphore>) -> Vec<JoinHandle<()>> {
+async fn listen_tcp(gateway: &Arc<Gateway>, config: &Config, places: &Arc<Places>) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     for address in &config.listen_addresses {
         let listeners = match bind_tcp(address, config.port).await {
@@ -175,7 +197,7 @@ async fn bind_tcp(address: &str, port: u16) -> std::io::Result<Vec<TcpListener>>
     if bound.is_empty() { Err(failure) } else { Ok(bound) }
 }
 
-async fn accept_unix(gateway: Arc<Gateway>, listener: UnixListener, places: Arc<Semaphore>) {
+async fn accept_unix(gateway: Arc<Gateway>, listener: UnixListener, places: Arc<Places>) {
     let told_off = Arc::new(Semaphore::new(TOLD_OFF));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -183,14 +205,14 @@ async fn accept_unix(gateway: Arc<Gateway>, listener: UnixListener, places: Arc<
             continue;
         };
         gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
-        match places.clone().try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(unix_client(gateway.clone(), stream, place))),
-            Err(_) => tell_off(&gateway, stream, &told_off),
+        match places.take(gateway.config().max_connections) {
+            Some(place) => drop(tokio::spawn(unix_client(gateway.clone(), stream, place))),
+            None => tell_off(&gateway, stream, &told_off),
         }
     }
 }
 
-async fn accept_tcp(gateway: Arc<Gateway>, listener: TcpListener, places: Arc<Semaphore>) {
+async fn accept_tcp(gateway: Arc<Gateway>, listener: TcpListener, places: Arc<Places>) {
     let told_off = Arc::new(Semaphore::new(TOLD_OFF));
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -198,9 +220,9 @@ async fn accept_tcp(gateway: Arc<Gateway>, listener: TcpListener, places: Arc<Se
             continue;
         };
         gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
-        match places.clone().try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(tcp_client(gateway.clone(), stream, peer.ip().to_canonical(), place))),
-            Err(_) => tell_off(&gateway, stream, &told_off),
+        match places.take(gateway.config().max_connections) {
+            Some(place) => drop(tokio::spawn(tcp_client(gateway.clone(), stream, peer.ip().to_canonical(), place))),
+            None => tell_off(&gateway, stream, &told_off),
         }
     }
 }
@@ -211,7 +233,7 @@ async fn pause() {
 }
 
 /// The first byte tells the protocol: HTTP begins with a method, JSON with a brace or white space.
-async fn unix_client(gateway: Arc<Gateway>, mut stream: UnixStream, _place: OwnedSemaphorePermit) {
+async fn unix_client(gateway: Arc<Gateway>, mut stream: UnixStream, _place: Place) {
     let Ok(peer) = stream.peer_cred() else { return };
     let uid = peer.uid();
     let config = gateway.config();
@@ -236,7 +258,7 @@ fn hung_up(socket: &OwnedFd) -> bool {
     rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
-async fn tcp_client(gateway: Arc<Gateway>, stream: TcpStream, ip: IpAddr, _place: OwnedSemaphorePermit) {
+async fn tcp_client(gateway: Arc<Gateway>, stream: TcpStream, ip: IpAddr, _place: Place) {
     let _ = stream.set_nodelay(true);
     let network = if ip.is_loopback() { Network::Loopback } else { Network::Remote };
     http::serve(gateway, Connection { network, uid: None, origin: format!("{ip}").into() }, stream).await;

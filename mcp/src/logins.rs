@@ -75,6 +75,11 @@ impl Logins {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets every success: the rules may have changed.
+    pub fn forget(&self) {
+        self.kept().clear();
+    }
+
     /// The principal behind a caller, from memory if it was seen lately.
     pub async fn login(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
         let key = self.key(caller);
@@ -212,6 +217,12 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
             format!("role \"{}\" has no CONNECT privilege on database \"{}\"", facts.role, caller.database),
             "GRANT CONNECT ON DATABASE gives it.",
         );
+    }
+    if facts.connection_limit == Some(0) {
+        return Err(CallError::new(Kind::Denied, format!("role \"{}\" allows no connections", facts.role))
+            .sqlstate("53300")
+            .hint("Raise its CONNECTION LIMIT.")
+            .into());
     }
     let login = match (facts.can_login, facts.bridge_oid) {
         (true, _) => facts.role_oid,

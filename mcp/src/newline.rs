@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rmcp::ServiceExt;
-use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ClientRequest, GetExtensions};
+use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ClientRequest, GetExtensions, GetMeta};
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -278,6 +278,13 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Newli
                 Ok(ClientJsonRpcMessage::Notification(notification))
                     if matches!(&notification.notification, ClientNotification::CancelledNotification(c)
                         if c.params.request_id.as_ref().is_some_and(|id| self.cancel(id))) => {}
+                // Gone in the stateless revision; the library answers it before it knows the revision.
+                Ok(ClientJsonRpcMessage::Request(request))
+                    if matches!(request.request, ClientRequest::PingRequest(_))
+                        && request.request.get_meta().protocol_version().is_some() =>
+                {
+                    self.complain(-32601, "ping", serde_json::to_value(&request.id).unwrap_or_default());
+                }
                 Ok(mut message) => {
                     if let ClientJsonRpcMessage::Request(request) = &message
                         && let ClientRequest::InitializeRequest(initialize) = &request.request

@@ -50,11 +50,6 @@ impl Pool {
     /// A lease with a living process on it.
     pub async fn lease(self: &Arc<Pool>, key: Key, connection_limit: Option<usize>, config: &Config) -> Result<Lease, CallError> {
         let limit = connection_limit.unwrap_or(usize::MAX);
-        if limit == 0 {
-            return Err(CallError::new(Kind::Denied, "the role allows no connections")
-                .sqlstate("53300")
-                .hint("Raise its CONNECTION LIMIT."));
-        }
         let deadline = Instant::now() + config.queue_timeout;
         let mut lease = self.turn(key, limit, config, deadline).await?;
         if lease.process.as_ref().is_some_and(|p| p.is_alive() && p.calls < config.executor_max_calls) {

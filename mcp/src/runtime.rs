@@ -66,7 +66,7 @@ async fn run(config: Config, host: Arc<dyn Host>, mut commands: mpsc::UnboundedR
             Command::Stop => break,
         }
     }
-    listeners.close();
+    listeners.close().await;
     let _ = std::fs::remove_file(crate::ipc::INTERNAL_SOCKET);
     Ok(())
 }

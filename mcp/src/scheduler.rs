@@ -5,12 +5,15 @@
 //! role by at most one running call. A process never serves two keys; one that is in the way of another key is given up.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 /// What an executor is bound to for life: one database, one role, one principal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     pub database: u32,
+    pub database_name: Arc<str>,
     pub role: u32,
+    pub role_name: Arc<str>,
     /// The role that the process connects as.
     pub login: u32,
     pub form: crate::types::Form,
@@ -215,7 +218,15 @@ mod tests {
     use crate::types::Form;
 
     fn key(role: u32) -> Key {
-        Key { database: 1, role, login: role, form: Form::Direct, principal: format!("r{role}") }
+        Key {
+            database: 1,
+            database_name: "d".into(),
+            role,
+            role_name: "r".into(),
+            login: role,
+            form: Form::Direct,
+            principal: format!("r{role}"),
+        }
     }
 
     /// Two processes at the most, queues of three.
