@@ -7,7 +7,18 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::error::{PgError, attempt};
-use super::ffi;
+use super::{Pg, ffi};
+
+/// Makes the C library give large blocks back to the operating system as soon as they are freed. By default it learns from large
+/// allocations to keep them, so that one heavy query would leave an idle process tens of megabytes large.
+pub fn keep_small(_: &Pg) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets two numbers of the allocator; before the process allocates much.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 20);
+    }
+}
 
 /// A memory context that lives as long as the process. Reset often, never deleted.
 #[derive(Clone, Copy)]

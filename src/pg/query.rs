@@ -207,6 +207,10 @@ impl Workspace {
                 ffi::PortalRun(portal, ALL_ROWS, false, true, dest, pg_sys::None_Receiver, &mut completion);
                 #[cfg(feature = "pg18")]
                 ffi::PortalRun(portal, ALL_ROWS, false, dest, pg_sys::None_Receiver, &mut completion);
+                // With RETURNING all rows are changed first and then handed out; what is counted is the handing out, which may be cut.
+                if (*portal).strategy == pg_sys::PortalStrategy::PORTAL_ONE_RETURNING {
+                    completion.nprocessed = (*portal).qc.nprocessed;
+                }
                 ffi::PortalDrop(portal, false);
                 ffi::CommandCounterIncrement();
             })

@@ -6,11 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pgrx::pg_sys;
 
 use super::error::{PgError, attempt};
-use super::{Pg, encoding, ffi, guc, hook, inval, timeout};
+use super::{Pg, encoding, ffi, guc, hook, inval, memory, timeout};
 use crate::weaken;
 
 /// Prepares the process, once, after it has connected and before it says hello.
 pub fn prepare(pg: &mut Pg) -> Result<(), PgError> {
+    memory::keep_small(pg);
     if !weaken::off("dummy_port") {
         make_port(pg)?;
     }
