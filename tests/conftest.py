@@ -34,10 +34,19 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def crashes():
+    """Processes that died by a signal, as the servers' logs tell; a crash during shutdown shows nowhere else."""
+    return [line for one in clusters.live for line in one.log().splitlines() if "was terminated by signal" in line]
+
+
 @pytest.fixture(autouse=True)
 def server_did_not_restart(request):
+    before = len(crashes())
     yield
     restarts = request.node.get_closest_marker("restarts")
+    if not restarts:
+        # A cluster that a test made may be gone by now; new_cluster looks at its log before that.
+        assert not crashes()[before:], "a server process crashed during this test"
     for one in clusters.live:
         if not one.running:
             continue
@@ -67,7 +76,7 @@ def cluster():
 
 
 @pytest.fixture
-def new_cluster():
+def new_cluster(request):
     """Makes clusters for one test that stops, breaks or reconfigures its server."""
     made = []
 
@@ -83,8 +92,10 @@ def new_cluster():
         return one
 
     yield make
+    died = [line for one in made for line in one.log().splitlines() if "was terminated by signal" in line]
     for one in made:
         one.remove()
+    assert not died or request.node.get_closest_marker("restarts"), died
 
 
 @pytest.fixture

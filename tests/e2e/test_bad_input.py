@@ -163,7 +163,9 @@ def test_silence_is_cut_off(cluster, simple, short_deadlines, start):
         data = {"nothing": b"", "half a head": b"POST /mcp HTTP/1.1\r\nHost: loc", "half a body": head(simple, 1000) + b'{"json',
                 "half a line": b'{"jsonrpc": "2.0", "id"'}[start]
         # The deadline of the wait is far below the defaults of 10 and 30 s: only the new settings can end it.
-        with open_socket(unix=cluster.mcp_socket, deadline=6) as connection:
+        # On the Unix socket a client may connect long before it speaks, as socat does for a program; TCP gets no such patience.
+        where = {"tcp": ("127.0.0.1", cluster.port)} if start == "nothing" else {"unix": cluster.mcp_socket}
+        with open_socket(deadline=6, **where) as connection:
             connection.sendall(data)
             while connection.recv(65536):
                 pass

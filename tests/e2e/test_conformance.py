@@ -18,12 +18,20 @@ from harness.world import build_world
 
 LISTS = Path(__file__).parents[1] / "clients"
 
+# The one example tool of the suite that SQL can be: a tool that fails.
+FIXTURE = """
+create function public.test_error_handling() returns text language plpgsql stable as
+    $$begin raise 'This tool intentionally returns an error for testing'; end$$;
+comment on function public.test_error_handling() is e'@mcp({"kind": "tool"})\\nFails on purpose.';
+"""
+
 
 @pytest.fixture(scope="module")
 def site():
     one = Cluster(supabase_mcp__anonymous_role="reader_bridge").start()
     one.install()
     build_world(one)
+    one.sql(FIXTURE)
     wait_until(lambda: is_served(Caller(one, tcp=True)), 10, "anonymous callers are served")
     yield one
     one.remove()
@@ -42,7 +50,7 @@ def test_required_scenarios(site, tmp_path, revision):
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("scenario", ["http-header-validation", "server-stateless", "tools-list", "caching"])
+@pytest.mark.parametrize("scenario", ["http-header-validation", "tools-list", "tools-call-error", "dns-rebinding-protection"])
 def test_scenarios_that_need_no_fixture(site, tmp_path, scenario):
     """Named one by one, so that none of them can slip onto the list of expected failures."""
     done = conformance(site, tmp_path, "--scenario", scenario, "--spec-version", "2026-07-28")

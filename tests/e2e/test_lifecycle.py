@@ -37,7 +37,7 @@ def test_create_extension_without_a_restart(new_cluster):
 
 def test_started_once(new_cluster):
     """Several databases create the extension at the same time: one gateway serves them all."""
-    one = new_cluster(install=False)
+    one = new_cluster(install=False, max_worker_processes=20)
     names = ["postgres", "a", "b", "c"]
     for name in names[1:]:
         one.sql(f"create database {name}")
