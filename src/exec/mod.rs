@@ -97,10 +97,10 @@ impl Executor {
         wait::forget_cancel(pg);
         self.payload.clear();
         self.ran = Ran::Anything;
-        if !self.identity.is_bound() {
-            if let Err(error) = self.bind(pg, job.role) {
-                return self.broken(&error);
-            }
+        if !self.identity.is_bound()
+            && let Err(error) = self.bind(pg, job.role)
+        {
+            return self.broken(&error);
         }
         if !self.identity.bind(job.role) {
             return Answer::RETIRE;

@@ -79,8 +79,8 @@ pub(super) unsafe fn to_utf8(bytes: &[u8]) -> Option<&[u8]> {
     CONVERSION.with(|c| match c.get() {
         None => Some(bytes),
         Some(Conversion { functions: None, .. }) => None,
-        // SAFETY: passed on.
         Some(Conversion { server, functions: Some((out, _)) }) => {
+            // SAFETY: passed on.
             Some(unsafe { convert(out, *server, pg_sys::pg_enc::PG_UTF8 as c_int, bytes) })
         }
     })

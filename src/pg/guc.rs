@@ -1,11 +1,11 @@
 //! Settings that an executor forces on itself, so that no caller can undo them.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
 use super::error::{PgError, attempt};
-use super::{Pg, encoding, ffi};
+use super::{Pg, ffi};
 use crate::weaken;
 
 /// Sets what holds for the process's whole life. Outside a transaction.
@@ -20,11 +20,11 @@ pub fn force(pg: &Pg) -> Result<(), PgError> {
 }
 
 /// What `pg_stat_activity` and the log show as the application: the MCP client. As a default, so that `DISCARD ALL` goes back to it.
+/// Postgres keeps printable ASCII of such a name, and 63 bytes.
 pub fn set_application_name(pg: &Pg, name: &str) -> Result<(), PgError> {
-    let name = encoding::from_utf8(pg, name)?;
-    // SAFETY: a C string in the current memory context; Postgres copies it.
-    let name = unsafe { CStr::from_ptr(name) };
-    set(pg, c"application_name", name, pg_sys::GucSource::PGC_S_CLIENT)
+    let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c as u8 } else { b'?' };
+    let name = CString::new(name.chars().take(63).map(printable).collect::<Vec<u8>>()).unwrap_or_default();
+    set(pg, c"application_name", &name, pg_sys::GucSource::PGC_S_CLIENT)
 }
 
 fn set(_: &Pg, name: &'static CStr, value: &CStr, source: pg_sys::GucSource::Type) -> Result<(), PgError> {

@@ -302,8 +302,13 @@ impl<'a, 'b> Receiver<'a, 'b> {
         let style = Style::current();
         self.displaced = Some(style);
         Style::PINNED.set();
-        // SAFETY: a swap of Postgres' variable, undone below; after an error Postgres sets it anew.
-        let context = unsafe { std::mem::replace(&mut *(&raw mut pg_sys::CurrentMemoryContext), self.scratch.raw()) };
+        // No guard: an error jumps over this frame, and `attempt` puts the context back.
+        // SAFETY: plain assignments of Postgres' variable.
+        let context = unsafe {
+            let context = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = self.scratch.raw();
+            context
+        };
         let result = catch_unwind(AssertUnwindSafe(|| write(&mut self.target)));
         // SAFETY: as above.
         unsafe { pg_sys::CurrentMemoryContext = context };
