@@ -25,6 +25,8 @@ endif
 # One build folder per major version, for the bindings differ; the default version has the usual one.
 BUILD := target$(if $(filter-out 15,$(PG)),/pg$(PG))
 FEATURES := $(if $(filter-out 15,$(PG)),--no-default-features --features supabase_mcp/pg$(PG))
+# A library with switches that take defences out, for tests alone. Its own folder: the two must never be taken for each other.
+WEAKENED := $(BUILD)/weakened
 LIBRARY := $(BUILD)/release/libsupabase_mcp.so
 
 export CARGO_TARGET_DIR := $(CURDIR)/$(BUILD)
@@ -32,7 +34,7 @@ export PGRX_HOME := $(CURDIR)/$(BUILD)/pgrx
 
 CARGO_BUILD = cargo build --release --workspace $(FEATURES)
 
-.PHONY: build install setup check test test-unit test-e2e demo demo-stop bench package clean
+.PHONY: build install setup check test test-unit test-defences test-e2e demo demo-stop bench package clean
 
 build: $(PGRX_HOME)/config.toml
 	$(CARGO_BUILD)
@@ -70,17 +72,21 @@ installed:
 	@$(MAKE) --no-print-directory PG=$(PG) build
 	@SUDO=sudo $(MAKE) --no-print-directory PG=$(PG) install
 
-test: setup test-unit test-e2e
+test: setup test-unit test-defences test-e2e
 
 test-unit: $(PGRX_HOME)/config.toml
 	cargo test --quiet --release --workspace --exclude supabase_mcp
+
+test-defences: $(PGRX_HOME)/config.toml
+	CARGO_TARGET_DIR=$(CURDIR)/$(WEAKENED) $(CARGO_BUILD) --quiet --features supabase_mcp/weaken
+	scripts/test-weakened '$(PG_CONFIG)' $(WEAKENED)/release
 
 test-e2e: installed
 	PG_CONFIG='$(PG_CONFIG)' tests/run
 
 demo: installed
 	@scripts/venv demo/requirements.txt
-	@PG_CONFIG='$(PG_CONFIG)' target/demo/venv/bin/python demo/demo.py
+	@PG_CONFIG='$(PG_CONFIG)' target/venv/bin/python demo/demo.py
 
 demo-stop:
 	@python3 demo/stop.py
