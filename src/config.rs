@@ -54,7 +54,8 @@ pub struct Limits {
 pub fn define() {
     use GucContext::{Sighup, Suset};
     let text = |name, short, long, setting| GucRegistry::define_string_guc(name, short, long, setting, Sighup, GucFlags::default());
-    let number = |name, short, long, setting, min, max, unit| GucRegistry::define_int_guc(name, short, long, setting, min, max, Sighup, unit);
+    let number =
+        |name, short, long, setting, min, max, unit| GucRegistry::define_int_guc(name, short, long, setting, min, max, Sighup, unit);
     let limit = |name, short, long, setting, min, max, unit| GucRegistry::define_int_guc(name, short, long, setting, min, max, Suset, unit);
     let (count, ms, bytes) = (GucFlags::default(), GucFlags::UNIT_MS, GucFlags::UNIT_BYTE);
 
@@ -108,8 +109,24 @@ pub fn define() {
     );
     number(c"supabase_mcp.max_connections", c"Sets the number of client connections.", c"", &MAX_CONNECTIONS, 1, 100_000, count);
     number(c"supabase_mcp.max_body_bytes", c"Sets the longest request.", c"", &MAX_BODY_BYTES, 1024, 128 * 1024 * 1024, bytes);
-    number(c"supabase_mcp.header_timeout", c"Sets the longest wait for the head of an HTTP request.", c"", &HEADER_TIMEOUT, 100, DAY_MS, ms);
-    number(c"supabase_mcp.idle_timeout", c"Sets the longest silence on an HTTP connection that is kept open.", c"", &IDLE_TIMEOUT, 100, DAY_MS, ms);
+    number(
+        c"supabase_mcp.header_timeout",
+        c"Sets the longest wait for the head of an HTTP request.",
+        c"",
+        &HEADER_TIMEOUT,
+        100,
+        DAY_MS,
+        ms,
+    );
+    number(
+        c"supabase_mcp.idle_timeout",
+        c"Sets the longest silence on an HTTP connection that is kept open.",
+        c"",
+        &IDLE_TIMEOUT,
+        100,
+        DAY_MS,
+        ms,
+    );
     number(c"supabase_mcp.body_timeout", c"Sets the longest wait for the rest of a request.", c"", &BODY_TIMEOUT, 100, DAY_MS, ms);
     number(
         c"supabase_mcp.max_executors",
@@ -120,8 +137,24 @@ pub fn define() {
         10_000,
         count,
     );
-    number(c"supabase_mcp.executor_idle_timeout", c"Sets how long an idle process waits for another call of its role.", c"", &EXECUTOR_IDLE_TIMEOUT, 0, DAY_MS, ms);
-    number(c"supabase_mcp.executor_max_calls", c"Sets the number of calls after which a process is replaced.", c"", &EXECUTOR_MAX_CALLS, 1, i32::MAX, count);
+    number(
+        c"supabase_mcp.executor_idle_timeout",
+        c"Sets how long an idle process waits for another call of its role.",
+        c"",
+        &EXECUTOR_IDLE_TIMEOUT,
+        0,
+        DAY_MS,
+        ms,
+    );
+    number(
+        c"supabase_mcp.executor_max_calls",
+        c"Sets the number of calls after which a process is replaced.",
+        c"",
+        &EXECUTOR_MAX_CALLS,
+        1,
+        i32::MAX,
+        count,
+    );
     number(c"supabase_mcp.queue_length", c"Sets how many calls of one role may wait for a process.", c"", &QUEUE_LENGTH, 0, 100_000, count);
     number(c"supabase_mcp.queue_timeout", c"Sets how long a call may wait for a process.", c"", &QUEUE_TIMEOUT, 1, DAY_MS, ms);
     limit(
@@ -163,11 +196,12 @@ pub fn limits() -> Limits {
     }
 }
 
-/// The gateway's settings as they are now.
-pub fn gateway() -> Config {
+/// The gateway's settings as they are now. `preloaded`: how the process was started.
+pub fn gateway(preloaded: bool) -> Config {
     let port = u16::try_from(PORT.get()).unwrap_or(5627);
     Config {
         version: env!("CARGO_PKG_VERSION").into(),
+        preloaded,
         database: word(&DATABASE).unwrap_or_else(|| "postgres".into()),
         listen_addresses: list(&LISTEN_ADDRESSES),
         port,

@@ -21,6 +21,6 @@ pub extern "C-unwind" fn _PG_init() {
     #[cfg(feature = "weaken")]
     weaken::define();
     if pg::server::preloading() {
-        worker::gateway::registration().load();
+        worker::gateway::registration().set_extra("preloaded").load();
     }
 }

@@ -53,10 +53,14 @@ fn supabase_mcp_admin(command: &str, database: Option<&str>) -> String {
     match ask(&AdminCommand { command: command.into(), database: database.map(str::to_string) }) {
         Ok(answer) => answer,
         Err(cause) => {
-            ErrorReport::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the MCP gateway does not answer", "supabase_mcp_admin")
-                .set_detail(cause)
-                .set_hint("The server log may say why it is not there. mcp.on() starts it.")
-                .report(PgLogLevel::ERROR);
+            ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the MCP gateway does not answer",
+                "supabase_mcp_admin",
+            )
+            .set_detail(cause)
+            .set_hint("The server log may say why it is not there. mcp.on() starts it.")
+            .report(PgLogLevel::ERROR);
             String::new()
         }
     }
@@ -83,7 +87,8 @@ fn ask(command: &AdminCommand) -> Result<String, String> {
         match stream.read(&mut chunk) {
             Ok(0) => return Err("it closed the connection".into()),
             Ok(n) => decoder.feed(&chunk[..n]),
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut | std::io::ErrorKind::Interrupted) => {}
+            Err(e)
+                if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut | std::io::ErrorKind::Interrupted) => {}
             Err(e) => return Err(e.to_string()),
         }
     }

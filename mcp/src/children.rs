@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::host::{Demand, Host, SpawnError};
 use crate::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_ADMIN, KIND_HELLO, KIND_REPLY};
@@ -21,6 +21,9 @@ use crate::types::{AdminCommand, Form, Hello, Ticket};
 
 /// From registration to hello. Generous: a loaded machine forks slowly, and a failed start is reported long before.
 const START_LIMIT: Duration = Duration::from_secs(15);
+/// How often, and how long, a start is tried again while no worker slot is free.
+const SLOT_RETRY: Duration = Duration::from_millis(15);
+const SLOT_LIMIT: Duration = Duration::from_millis(900);
 /// From connection to a whole hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 /// Longest hello or command, in bytes.
@@ -32,6 +35,7 @@ pub struct Children {
     expected: Mutex<HashMap<String, oneshot::Sender<Process>>>,
     /// Orders hellos and authentications; see [`Children::tick`].
     epoch: AtomicU64,
+    make_room: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Answers the SQL functions that speak to the gateway.
@@ -41,7 +45,7 @@ pub trait Admin: Send + Sync + 'static {
 
 impl Children {
     pub fn new(host: Arc<dyn Host>) -> Children {
-        Children { host, expected: Mutex::default(), epoch: AtomicU64::new(1) }
+        Children { host, expected: Mutex::default(), epoch: AtomicU64::new(1), make_room: OnceLock::new() }
     }
 
     /// The next moment of the gateway's own order of events: a fact read at moment *n* may be trusted on a process whose hello was
@@ -50,8 +54,29 @@ impl Children {
         self.epoch.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Starts a process and waits for its hello.
+    /// What to do when no worker slot is free: end a process of ours that is idle.
+    pub fn set_make_room(&self, make_room: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.make_room.set(make_room);
+    }
+
+    /// Starts a process and waits for its hello. While no slot is free it makes room and tries again, for a while: a process that is
+    /// told to leave needs a moment, and beyond that the slots belong to somebody else.
     pub async fn start(&self, database: u32, role: u32, form: Form) -> Result<Process, SpawnError> {
+        let give_up = Instant::now() + SLOT_LIMIT;
+        loop {
+            match self.start_once(database, role, form).await {
+                Err(SpawnError::NoSlot) if Instant::now() < give_up => {
+                    if let Some(make_room) = self.make_room.get() {
+                        make_room();
+                    }
+                    tokio::time::sleep(SLOT_RETRY).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn start_once(&self, database: u32, role: u32, form: Form) -> Result<Process, SpawnError> {
         let secret = random_hex().ok_or(SpawnError::Unavailable)?;
         let (sender, hello) = oneshot::channel();
         let (failed, failure) = oneshot::channel();

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct Config {
     /// Version of the extension, as `serverInfo.version`.
     pub version: String,
+    /// The library is preloaded: the gateway stays, whether the extension is installed anywhere or not.
+    pub preloaded: bool,
     /// The database behind `/mcp` and behind a newline connection.
     pub database: String,
     /// Host names or addresses for TCP; empty: no TCP at all. `*` stands for all interfaces.
@@ -66,6 +68,7 @@ pub mod tests {
     pub fn config() -> Config {
         Config {
             version: "0.0.0".into(),
+            preloaded: false,
             database: "postgres".into(),
             listen_addresses: vec!["localhost".into()],
             port: 5627,

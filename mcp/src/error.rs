@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::SpawnError;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -121,6 +123,21 @@ impl CallError {
             }
         }
         text
+    }
+}
+
+impl From<SpawnError> for CallError {
+    fn from(error: SpawnError) -> CallError {
+        match error {
+            SpawnError::NoSlot => CallError::new(Kind::Busy, "no background worker slot is free")
+                .sqlstate("53400")
+                .hint("Try again shortly, or have an administrator raise max_worker_processes."),
+            SpawnError::Died => CallError::new(Kind::Unavailable, "the process for this call could not start")
+                .hint("The server log says why: the role may have lost LOGIN or CONNECT, or a library to preload is missing."),
+            SpawnError::Unavailable => {
+                CallError::new(Kind::Unavailable, "the server does not start processes now").hint("Try again shortly.")
+            }
+        }
     }
 }
 

@@ -25,6 +25,8 @@ use crate::types::{Form, Job, JobKind, Outcome, Reply};
 const ATTEMPTS: usize = 5;
 /// How often idle processes are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often an idle gateway that was started by `create extension` looks whether the extension is still installed anywhere.
+const LOOK_FOR_USE: Duration = Duration::from_secs(30);
 /// Log lines about refused callers: at most one in this time, with a count of the others.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
@@ -75,9 +77,17 @@ impl Gateway {
     pub fn new(config: Config, host: Arc<dyn Host>) -> Option<Arc<Gateway>> {
         let children = Arc::new(Children::new(host.clone()));
         let keepers = Arc::new(Keepers::new(host.clone(), children.clone()));
+        let pool = Pool::new(children.clone());
+        let (weak_pool, weak_keepers) = (Arc::downgrade(&pool), Arc::downgrade(&keepers));
+        children.set_make_room(Box::new(move || {
+            let made = weak_pool.upgrade().is_some_and(|pool| pool.make_room());
+            if !made && let Some(keepers) = weak_keepers.upgrade() {
+                keepers.make_room();
+            }
+        }));
         Some(Arc::new(Gateway {
             config: RwLock::new(Arc::new(config)),
-            pool: Pool::new(children.clone()),
+            pool,
             logins: Logins::new(keepers.clone())?,
             keepers,
             children,
@@ -111,11 +121,20 @@ impl Gateway {
 
     /// Ends idle processes, for ever.
     pub async fn sweep(self: Arc<Gateway>) {
+        let mut looked = Instant::now();
         loop {
             tokio::time::sleep(SWEEP).await;
-            let idle = self.config().executor_idle_timeout;
-            self.pool.sweep(idle);
-            self.keepers.sweep(idle);
+            let config = self.config();
+            self.pool.sweep(config.executor_idle_timeout);
+            self.keepers.sweep(config.executor_idle_timeout);
+            let unused = self.pool.lock().total() == 0 && self.keepers.is_empty();
+            if unused && !config.preloaded && looked.elapsed() >= LOOK_FOR_USE {
+                // DROP EXTENSION tells nobody outside its database, so it has to be looked for.
+                looked = Instant::now();
+                if !self.keepers.installed_anywhere().await {
+                    self.demand(Demand::Unused);
+                }
+            }
         }
     }
 
@@ -242,14 +261,14 @@ impl Gateway {
                     login = self.login(caller, true).await?;
                     held = Some(lease);
                 }
-                Ok((Reply { outcome: Outcome::Retire, .. }, _)) => match lease.replace(&config).await {
+                Ok((Reply { outcome: Outcome::Retire, .. }, _)) => match lease.replace().await {
                     Ok(()) => held = Some(lease),
                     Err(error) => return Ok(error.into()),
                 },
                 Ok((reply, payload)) => {
                     return Ok(Answer { payload, is_error: reply.outcome == Outcome::Error, untrusted: reply.untrusted });
                 }
-                Err(Lost::Unsent) if !cancel.is_cancelled() => match lease.replace(&config).await {
+                Err(Lost::Unsent) if !cancel.is_cancelled() => match lease.replace().await {
                     Ok(()) => held = Some(lease),
                     Err(error) => return Ok(error.into()),
                 },

@@ -14,6 +14,10 @@ pub enum Demand {
     Spawn { ticket: Ticket, failed: oneshot::Sender<SpawnError> },
     /// Look a database up by name.
     Resolve { database: String, answer: oneshot::Sender<Option<Database>> },
+    /// All databases by name.
+    Databases { answer: oneshot::Sender<Vec<(String, Database)>> },
+    /// No database has the extension any more: the process may end for good.
+    Unused,
     /// The socket file that was made, to be taken away should the server be stopped on the spot.
     Made { socket: PathBuf, device: u64, inode: u64 },
     /// Write one line to the server log.

@@ -13,14 +13,15 @@ use tokio::time::{Instant, timeout};
 
 use crate::children::Children;
 use crate::error::{self, CallError, Kind};
-use crate::host::{Database, Demand, Host, SpawnError};
+use crate::host::{Database, Demand, Host};
 use crate::process::Process;
 use crate::types::{Form, Job, JobKind, Outcome};
 
 /// A question takes well under a millisecond; a keeper that needs this long is stuck behind a lock.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-const SLOT_RETRY: Duration = Duration::from_millis(15);
-const SLOT_LIMIT: Duration = Duration::from_millis(900);
+
+/// SQLSTATE of ours for a database without the extension (class 58, an error outside of Postgres itself).
+const NOT_INSTALLED: &str = "58000";
 
 /// Answer to a question about a credential.
 #[derive(Debug, Default, Deserialize)]
@@ -88,7 +89,7 @@ impl Keepers {
         let keeper = self.lock().entry(database).or_insert_with(new).clone();
         let mut process = keeper.process.lock().await;
         if process.as_ref().is_none_or(|p| !p.is_alive()) {
-            *process = Some(self.start(database).await?);
+            *process = Some(self.children.start(database, 0, Form::Keeper).await?);
         }
         let Some(running) = process.as_mut() else { return Err(lost()) };
         let asked_at = self.children.tick();
@@ -112,28 +113,41 @@ impl Keepers {
         Ok((facts, asked_at))
     }
 
-    async fn start(&self, database: u32) -> Result<Process, CallError> {
-        let give_up = Instant::now() + SLOT_LIMIT;
-        loop {
-            match self.children.start(database, 0, Form::Keeper).await {
-                Ok(process) => return Ok(process),
-                Err(SpawnError::NoSlot) if Instant::now() < give_up => tokio::time::sleep(SLOT_RETRY).await,
-                Err(SpawnError::NoSlot) => {
-                    return Err(CallError::new(Kind::Busy, "no background worker slot is free")
-                        .sqlstate("53400")
-                        .hint("Try again shortly, or have an administrator raise max_worker_processes."));
-                }
-                Err(_) => return Err(lost()),
-            }
-        }
-    }
-
     /// Ends keepers that nobody asked for a while.
     pub fn sweep(&self, idle: Duration) {
         self.lock().retain(|_, keeper| match keeper.process.try_lock() {
             Ok(process) => process.as_ref().is_some_and(|p| p.is_alive() && p.idle_since.elapsed() < idle),
             Err(_) => true,
         });
+    }
+
+    /// Ends the keeper that nobody has asked for longest.
+    pub fn make_room(&self) {
+        let mut keepers = self.lock();
+        let idle_since = |keeper: &Keeper| Some(keeper.process.try_lock().ok()?.as_ref()?.idle_since);
+        let oldest = keepers.iter().filter_map(|(oid, k)| Some((idle_since(k)?, *oid))).min();
+        if let Some((_, oid)) = oldest {
+            keepers.remove(&oid);
+        }
+    }
+
+    /// Whether any database has the extension. What cannot be asked counts as having it.
+    pub async fn installed_anywhere(&self) -> bool {
+        let (answer, databases) = oneshot::channel();
+        self.host.demand(Demand::Databases { answer });
+        let Ok(databases) = databases.await else { return true };
+        for (name, database) in databases.into_iter().filter(|(_, d)| d.allows_connections) {
+            let asked = self.ask(database.oid, &name, &serde_json::json!({"status": true})).await;
+            self.dismiss(Some(database.oid));
+            if asked.map_or_else(|error| error.sqlstate.as_deref() != Some(NOT_INSTALLED), |_| true) {
+                return true;
+            }
+        }
+        false
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     /// Ends the keeper of a database, or all.
@@ -159,7 +173,7 @@ fn not_installed(name: &str, payload: &[u8]) -> CallError {
     // Undefined schema, function or table: no extension, or one that is just being dropped.
     if error.as_ref().and_then(|e| e.sqlstate.as_deref()).is_some_and(|s| matches!(s, "3F000" | "42883" | "42P01")) {
         return CallError::new(Kind::Unavailable, format!("extension supabase_mcp is not installed in database \"{name}\""))
-            .sqlstate("58000")
+            .sqlstate(NOT_INSTALLED)
             .hint("A superuser runs: create extension supabase_mcp");
     }
     let cause = error.map_or_else(String::new, |e| e.message);

@@ -30,6 +30,8 @@ use crate::{http, newline};
 /// Connections that are told that there are too many; beyond these they are just closed.
 const TOLD_OFF: usize = 32;
 const TELL_OFF_LIMIT: Duration = Duration::from_millis(500);
+/// EAFNOSUPPORT.
+const NO_FAMILY: i32 = 97;
 const FIRST_READ: usize = 4096;
 
 /// The sockets that are open now.
@@ -155,7 +157,7 @@ fn bind_unix(path: &Path, mode: u32) -> std::io::Result<(UnixListener, SocketFil
 async fn listen_tcp(gateway: &Arc<Gateway>, config: &Config, places: &Arc<Places>) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     for address in &config.listen_addresses {
-        let listeners = match bind_tcp(address, config.port).await {
+        let listeners = match bind_tcp(gateway, address, config.port).await {
             Ok(listeners) => listeners,
             Err(error) => {
                 gateway.log(Level::Warning, format!("supabase_mcp: could not listen on \"{address}\" port {}: {error}", config.port));
@@ -173,7 +175,7 @@ async fn listen_tcp(gateway: &Arc<Gateway>, config: &Config, places: &Arc<Places
 }
 
 /// All addresses of a name; one that works is enough.
-async fn bind_tcp(address: &str, port: u16) -> std::io::Result<Vec<TcpListener>> {
+async fn bind_tcp(gateway: &Gateway, address: &str, port: u16) -> std::io::Result<Vec<TcpListener>> {
     if address == "*" {
         // One socket for both families where the system has IPv6.
         return match TcpListener::bind(("::", port)).await {
@@ -191,7 +193,13 @@ async fn bind_tcp(address: &str, port: u16) -> std::io::Result<Vec<TcpListener>>
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => bound.push(listener),
-            Err(error) => failure = error,
+            Err(error) => {
+                // A machine without IPv6 is no reason to worry anybody; a port that is taken in one family is.
+                if error.kind() != std::io::ErrorKind::AddrNotAvailable && error.raw_os_error() != Some(NO_FAMILY) {
+                    gateway.log(Level::Warning, format!("supabase_mcp: could not listen on {address}: {error}"));
+                }
+                failure = error;
+            }
         }
     }
     if bound.is_empty() { Err(failure) } else { Ok(bound) }

@@ -12,15 +12,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::children::Children;
 use crate::config::Config;
 use crate::error::{CallError, Kind};
-use crate::host::SpawnError;
 use crate::process::{Lost, Process};
 use crate::scheduler::{Acquired, Grant, Key, Scheduler};
 use crate::types::{Job, Reply};
-
-/// How often a start is tried again while no worker slot is free: an evicted process needs a moment to leave its slot.
-const SLOT_RETRY: Duration = Duration::from_millis(15);
-/// How long to try: beyond this the slots belong to somebody else.
-const SLOT_LIMIT: Duration = Duration::from_millis(900);
 
 pub struct Pool {
     children: Arc<Children>,
@@ -56,7 +50,7 @@ impl Pool {
             return Ok(lease);
         }
         lease.process = None;
-        lease.start(deadline).await?;
+        lease.start().await?;
         Ok(lease)
     }
 
@@ -105,6 +99,13 @@ impl Pool {
         drop(left);
     }
 
+    /// Ends the process that has been idle longest. `false`: none is.
+    pub fn make_room(self: &Arc<Pool>) -> bool {
+        let mut first = true;
+        let left = self.lock().take_idle(|_, _| std::mem::take(&mut first));
+        !left.is_empty()
+    }
+
     /// Ends the idle processes of a database, or all.
     pub fn dismiss(self: &Arc<Pool>, database: Option<u32>) {
         let left = self.lock().take_idle(|key, _| database.is_none_or(|d| key.database == d));
@@ -128,32 +129,9 @@ impl Lease {
         self.process.as_ref().map_or(u64::MAX, |p| p.ready_at)
     }
 
-    async fn start(&mut self, deadline: Instant) -> Result<(), CallError> {
-        let give_up = deadline.min(Instant::now() + SLOT_LIMIT);
-        loop {
-            let error = match self.pool.children.start(self.key.database, self.key.login, self.key.form).await {
-                Ok(process) => {
-                    self.process = Some(process);
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            match error {
-                SpawnError::NoSlot if Instant::now() < give_up => tokio::time::sleep(SLOT_RETRY).await,
-                SpawnError::NoSlot => {
-                    return Err(CallError::new(Kind::Busy, "no background worker slot is free")
-                        .sqlstate("53400")
-                        .hint("Try again shortly, or have an administrator raise max_worker_processes."));
-                }
-                SpawnError::Died => {
-                    return Err(CallError::new(Kind::Unavailable, "the process for this call could not start")
-                        .hint("The server log says why: the role may have lost LOGIN or CONNECT, or a library to preload is missing."));
-                }
-                SpawnError::Unavailable => {
-                    return Err(CallError::new(Kind::Unavailable, "the server does not start processes now").hint("Try again shortly."));
-                }
-            }
-        }
+    async fn start(&mut self) -> Result<(), CallError> {
+        self.process = Some(self.pool.children.start(self.key.database, self.key.login, self.key.form).await?);
+        Ok(())
     }
 
     /// Runs one job. Dropping the future cancels the job.
@@ -183,9 +161,9 @@ impl Lease {
     }
 
     /// Gives up the process and starts another one in its place.
-    pub async fn replace(&mut self, config: &Config) -> Result<(), CallError> {
+    pub async fn replace(&mut self) -> Result<(), CallError> {
         self.process = None;
-        self.start(Instant::now() + config.queue_timeout).await
+        self.start().await
     }
 }
 

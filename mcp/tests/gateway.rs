@@ -30,7 +30,7 @@ impl Host for FakeHost {
                 let known = (database == "postgres").then_some(Database { oid: 5, allows_connections: true });
                 let _ = answer.send(known);
             }
-            Demand::Made { .. } => {}
+            Demand::Made { .. } | Demand::Databases { .. } | Demand::Unused => {}
             Demand::Log { message, .. } => eprintln!("{message}"),
         }
     }
@@ -104,6 +104,7 @@ fn socket() -> PathBuf {
             let socket = directory.join("s");
             let config = Config {
                 version: "1".into(),
+                preloaded: true,
                 database: "postgres".into(),
                 listen_addresses: vec![],
                 port: 1,

@@ -3,7 +3,7 @@
 //! Main thread of the gateway, which is connected to no database: only the shared catalogs can be read, and only by scanning them,
 //! because nothing else of the relation cache is there. Knows no roles and runs no SQL.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 
 use mcp::host::Database;
 use pgrx::pg_sys;
@@ -13,6 +13,9 @@ use super::{Pg, ffi};
 
 /// Minor releases that first have the fixes of November 2026: before them SQL alone can be enough to become the server's user.
 const SAFE_MINORS: [(i32, i32); 4] = [(15, 20), (16, 16), (17, 12), (18, 7)];
+
+/// Mark in `bgw_extra` of a gateway that the postmaster registered.
+pub const PRELOADED: &CStr = c"preloaded";
 
 /// Refuses settings of our name that do not exist, instead of keeping them as placeholders.
 pub fn reserve_prefix() {
@@ -61,11 +64,12 @@ pub fn connect_to_none(_: &Pg) -> Result<(), PgError> {
     unsafe { attempt(|| ffi::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0)) }
 }
 
-/// A database by its name.
-pub fn database(_: &mut Pg, name: &str) -> Result<Option<Database>, PgError> {
-    let mut found = None;
-    let (wanted, result) = (name.as_bytes(), &raw mut found);
-    // SAFETY: no transaction is open in the gateway; nothing with a destructor lives across the calls; `found` is plain data.
+/// All databases by name.
+pub fn databases(_: &mut Pg) -> Result<Vec<(String, Database)>, PgError> {
+    let mut found: Vec<(pg_sys::NameData, Database)> = Vec::new();
+    let rows = &raw mut found;
+    // SAFETY: no transaction is open in the gateway. An error jumps out of the calls into Postgres only, and past no destructor: the
+    // list lives in this frame.
     let outcome = unsafe {
         attempt(|| {
             ffi::StartTransactionCommand();
@@ -77,10 +81,8 @@ pub fn database(_: &mut Pg, name: &str) -> Result<Option<Database>, PgError> {
                     break;
                 }
                 let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>();
-                if name_is(&row.datname, wanted) {
-                    *result = Some(Database { oid: row.oid.to_u32(), allows_connections: row.datallowconn && !row.datistemplate });
-                    break;
-                }
+                let database = Database { oid: row.oid.to_u32(), allows_connections: row.datallowconn && !row.datistemplate };
+                (*rows).push((row.datname, database));
             }
             ffi::systable_endscan(scan);
             ffi::table_close(relation, pg_sys::AccessShareLock as i32);
@@ -92,12 +94,18 @@ pub fn database(_: &mut Pg, name: &str) -> Result<Option<Database>, PgError> {
         unsafe { attempt(|| ffi::AbortCurrentTransaction()) }?;
         return Err(error);
     }
-    Ok(found)
+    Ok(found.into_iter().map(|(name, database)| (text_of(&name), database)).collect())
 }
 
-fn name_is(name: &pg_sys::NameData, wanted: &[u8]) -> bool {
-    let length = name.data.iter().position(|c| *c == 0).unwrap_or(name.data.len());
-    name.data[..length].iter().map(|c: &c_char| *c as u8).eq(wanted.iter().copied())
+fn text_of(name: &pg_sys::NameData) -> String {
+    let bytes: Vec<u8> = name.data.iter().map(|c| *c as u8).take_while(|b| *b != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether this worker was registered by the postmaster itself, from shared_preload_libraries.
+pub fn was_preloaded(_: &Pg) -> bool {
+    // SAFETY: set before the worker's main function runs; the text is NUL-terminated.
+    unsafe { CStr::from_ptr((*pg_sys::MyBgworkerEntry).bgw_extra.as_ptr()) == PRELOADED }
 }
 
 /// Bytes from Postgres' own source of randomness.

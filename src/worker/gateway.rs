@@ -66,7 +66,12 @@ pub fn run(pg: &mut Pg) -> Result<(), PgError> {
 }
 
 fn take_lock() -> Result<Option<File>, PgError> {
-    let file = File::options().create(true).truncate(false).write(true).open(LOCK_FILE).map_err(|e| PgError::internal(format!("could not open {LOCK_FILE}: {e}")))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(LOCK_FILE)
+        .map_err(|e| PgError::internal(format!("could not open {LOCK_FILE}: {e}")))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
@@ -101,20 +106,24 @@ struct Gateway {
     bell: UnixStream,
     wait: WaitSet,
     starting: Vec<Starting>,
+    /// No database has the extension.
+    unused: bool,
+    preloaded: bool,
 }
 
 impl Gateway {
     fn start(pg: &mut Pg) -> Result<Gateway, PgError> {
+        let preloaded = server::was_preloaded(pg);
         let (bell, ringer) = UnixStream::pair().map_err(|e| PgError::internal(format!("no socket pair: {e}")))?;
         let nonblocking = bell.set_nonblocking(true).and_then(|()| ringer.set_nonblocking(true));
         nonblocking.map_err(|e| PgError::internal(format!("no non-blocking socket pair: {e}")))?;
         let wait = WaitSet::new(pg, bell.as_raw_fd())?;
         let (sender, demands) = channel();
-        let (control, body) = mcp::runtime::prepare(config::gateway(), Arc::new(Door { demands: sender, bell: ringer }));
+        let (control, body) = mcp::runtime::prepare(config::gateway(preloaded), Arc::new(Door { demands: sender, bell: ringer }));
         #[expect(clippy::disallowed_methods, reason = "the one thread of this process, made with every signal blocked")]
         let thread = signals::with_all_blocked(|| std::thread::Builder::new().name("mcp runtime".into()).spawn(body));
         let thread = thread.map_err(|e| PgError::internal(format!("could not start the runtime thread: {e}")))?;
-        Ok(Gateway { control, thread: Some(thread), demands, bell, wait, starting: Vec::new() })
+        Ok(Gateway { control, thread: Some(thread), demands, bell, wait, starting: Vec::new(), unused: false, preloaded })
     }
 
     fn serve(&mut self, pg: &mut Pg) -> Result<(), PgError> {
@@ -125,10 +134,14 @@ impl Gateway {
                 return Err(PgError::new("57P01", "terminated by a signal"));
             }
             if wait::reload_settings(pg)? {
-                self.control.reload(config::gateway());
+                self.control.reload(config::gateway(self.preloaded));
             }
             while let Ok(demand) = self.demands.try_recv() {
                 self.answer(pg, demand)?;
+            }
+            if self.unused {
+                pgrx::log!("supabase_mcp: no database has the extension any more; the gateway ends");
+                return Ok(());
             }
             self.look_at_starting();
             if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -143,13 +156,16 @@ impl Gateway {
 
     fn answer(&mut self, pg: &mut Pg, demand: Demand) -> Result<(), PgError> {
         match demand {
-            Demand::Spawn { ticket, failed } => {
-                match super::launch(&ticket) {
-                    Some(worker) => self.starting.push(Starting { worker, failed }),
-                    None => drop(failed.send(SpawnError::NoSlot)),
-                }
+            Demand::Spawn { ticket, failed } => match super::launch(&ticket) {
+                Some(worker) => self.starting.push(Starting { worker, failed }),
+                None => drop(failed.send(SpawnError::NoSlot)),
+            },
+            Demand::Resolve { database, answer } => {
+                let found = server::databases(pg)?.into_iter().find(|(name, _)| *name == database);
+                let _ = answer.send(found.map(|(_, database)| database));
             }
-            Demand::Resolve { database, answer } => drop(answer.send(server::database(pg, &database)?)),
+            Demand::Databases { answer } => drop(answer.send(server::databases(pg)?)),
+            Demand::Unused => self.unused = true,
             Demand::Made { socket, device, inode } => quit::own(pg, &socket, device, inode),
             Demand::Log { level: Level::Log, message } => pgrx::log!("{message}"),
             Demand::Log { level: Level::Warning, message } => pgrx::warning!("{message}"),
