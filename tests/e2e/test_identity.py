@@ -58,6 +58,7 @@ def test_peer_is_the_mapped_role(cluster, me_as):
 
 
 def test_unmapped_peer_is_refused(cluster):
+    unauthorized(Caller(cluster))
     response = unauthorized(Caller(cluster))
     assert "map_peer" in response.body.decode(), "the answer says what an administrator can do"
     with LineClient(unix=cluster.mcp_socket) as client:

@@ -88,7 +88,7 @@ CRASHERS = {
     "deep function": "do $$begin execute 'create function pg_temp.r(i int) returns int language plpgsql as ''begin return pg_temp.r(i+1); end'''; end$$; select pg_temp.r(1)",
     "many columns": "select " + ",".join("1" for _ in range(1664)),
     "too many columns": "select " + ",".join("1" for _ in range(1700)),
-    "huge allocation": "select length(repeat('x', 1000000000) || repeat('y', 1000000000))",
+    "huge allocation": "select length(repeat('x', 2000000000))",
     "regular expression": "select 'a' ~ repeat('(a*)*', 200)",
     "json depth": "select repeat('[', 100000)::json",
     "xml entities": "select xmlparse(document '<!DOCTYPE a [<!ENTITY b SYSTEM \"file:///etc/passwd\">]><a>&b;</a>')::text",
