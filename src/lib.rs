@@ -17,9 +17,10 @@ mod worker;
 /// and in its own workers. Starts no thread and no transaction.
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    config::define();
+    // First: what is not defined when `config` reserves the prefix is removed.
     #[cfg(feature = "weaken")]
     weaken::define();
+    config::define();
     if pg::server::preloading() {
         worker::gateway::registration().set_extra("preloaded").load();
     }
