@@ -5,8 +5,7 @@
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
 use rmcp::ServerHandler;
@@ -39,13 +38,13 @@ pub struct Session {
     pub splices: Splices,
     /// What the client calls itself outside the protocol (`User-Agent`).
     pub agent: Option<String>,
-    /// The credential turned out to be no longer good in the middle of the request.
-    pub unauthenticated: AtomicBool,
+    /// Why the credential turned out to be no longer good in the middle of the request.
+    pub unauthenticated: OnceLock<String>,
 }
 
 impl Session {
     pub fn new(caller: Caller, agent: Option<String>) -> Arc<Session> {
-        Arc::new(Session { caller, splices: Splices::default(), agent, unauthenticated: AtomicBool::new(false) })
+        Arc::new(Session { caller, splices: Splices::default(), agent, unauthenticated: OnceLock::new() })
     }
 }
 
@@ -83,7 +82,7 @@ impl Handler {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(LoginError::Refused(error))) => Ok((*error).into()),
             Ok(Err(LoginError::Unknown(message))) => {
-                session.unauthenticated.store(true, Ordering::Relaxed);
+                let _ = session.unauthenticated.set(message.clone());
                 Err(ErrorData::new(ErrorCode(UNAUTHENTICATED), message, None))
             }
             Err(_) => {
@@ -159,7 +158,7 @@ impl ServerHandler for Handler {
 
     /// What the library could not read as any request that it knows.
     async fn on_custom_request(&self, request: CustomRequest, _: RequestContext<RoleServer>) -> Result<CustomResult, ErrorData> {
-        if matches!(request.method.as_str(), "tools/call" | "tools/list" | "initialize" | "ping" | "server/discover") {
+        if matches!(request.method.as_str(), "tools/call" | "tools/list") {
             let message = format!(
                 "the params of {} are not what it takes: tools/call takes {{\"name\": string, \"arguments\": object}}",
                 request.method

@@ -168,8 +168,8 @@ impl Server {
         head.extensions.insert(session.clone());
         let json = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
         let answer = self.mcp.handle(Request::from_parts(head, Full::new(body))).await;
-        if session.unauthenticated.load(Ordering::Relaxed) {
-            return self.unauthenticated("the credential is no longer good");
+        if let Some(message) = session.unauthenticated.get() {
+            return self.unauthenticated(message);
         }
         if json && answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             return failure(
@@ -185,8 +185,8 @@ impl Server {
     async fn short(&self, call: &Shortcut, session: &Session) -> Answer {
         let agent = session.agent.as_deref().unwrap_or("mcp");
         let answer = call.answer(&self.gateway, session, agent, &CancellationToken::new()).await;
-        if session.unauthenticated.load(Ordering::Relaxed) {
-            return self.unauthenticated("the credential is no longer good");
+        if let Some(message) = session.unauthenticated.get() {
+            return self.unauthenticated(message);
         }
         let mut answer = Response::new(Full::new(Bytes::from(answer.unwrap_or_default())).boxed());
         answer.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -48,6 +48,7 @@ where
         calls: Arc::default(),
         hung_up,
         ended: false,
+        begun: false,
         reader,
         writer: Arc::new(Mutex::new(writer)),
         session,
@@ -71,6 +72,8 @@ struct Newline<S> {
     hung_up: HungUp,
     /// The client sends nothing more.
     ended: bool,
+    /// The protocol library has a request that starts its lifecycle. Before, anything but a request would end it.
+    begun: bool,
     gateway: Arc<Gateway>,
     /// What the client called itself when it initialized.
     client: Option<Arc<str>>,
@@ -285,7 +288,13 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Newli
                 {
                     self.complain(-32601, "ping", serde_json::to_value(&request.id).unwrap_or_default());
                 }
+                Ok(message) if !self.begun && !matches!(message, ClientJsonRpcMessage::Request(_)) => {}
                 Ok(mut message) => {
+                    if let ClientJsonRpcMessage::Request(request) = &message {
+                        self.begun |= matches!(request.request, ClientRequest::InitializeRequest(_))
+                            || (request.request.get_meta().protocol_version().is_some()
+                                && !matches!(request.request, ClientRequest::DiscoverRequest(_)));
+                    }
                     if let ClientJsonRpcMessage::Request(request) = &message
                         && let ClientRequest::InitializeRequest(initialize) = &request.request
                     {

@@ -169,22 +169,18 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.outstanding.is_some() {
-            let mut lease = Lease {
-                pool: self.pool.clone(),
-                key: self.key.clone(),
-                max: self.max,
-                process: self.process.take(),
-                outstanding: self.outstanding.take(),
+        if let (Some(mut process), Some(id)) = (self.process.take_if(|_| self.outstanding.is_some()), self.outstanding.take()) {
+            let (pool, key, max) = (self.pool.clone(), self.key.clone(), self.max);
+            // The place stays taken until the job has really ended. Nothing in this task starts another one when it is dropped: a
+            // runtime that is ending drops what is spawned on the spot.
+            let ending = async move {
+                let usable = process.cancel(id).await.is_ok_and(|(reply, _)| !reply.leaving);
+                process.idle_since = Instant::now();
+                pool.lock().release(&key, usable.then_some(process));
+                pool.deliver(max);
             };
-            // The place stays taken until the job has really ended.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move {
-                    let _ = lease.cancel().await;
-                });
-            } else {
-                lease.outstanding = None;
-                lease.process = None;
+                runtime.spawn(ending);
             }
             return;
         }

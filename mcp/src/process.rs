@@ -19,7 +19,7 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 /// The process went away, or said something that is not an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// Before the job was sent whole: it has certainly not run.
+    /// Before the job was read: it has certainly not run.
     Unsent,
     /// After that: it may have run.
     Unanswered,
@@ -69,6 +69,8 @@ impl Process {
             let buffer = self.decoder.buffer();
             buffer.reserve(16 * 1024);
             match self.stream.read_buf(buffer).await {
+                // The other end closed with the job still unread in its socket: a Unix socket tells.
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset && buffer.is_empty() => return Err(Lost::Unsent),
                 Ok(0) | Err(_) => return Err(Lost::Unanswered),
                 Ok(_) => {}
             }

@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use http::header::{ACCEPT, HeaderMap};
@@ -134,7 +133,7 @@ impl Shortcut {
             Ok(Ok(answer)) => self.result(answer),
             Ok(Err(LoginError::Refused(error))) => self.result((*error).into()),
             Ok(Err(LoginError::Unknown(message))) => {
-                session.unauthenticated.store(true, Ordering::Relaxed);
+                let _ = session.unauthenticated.set(message.clone());
                 self.error(UNAUTHENTICATED, &message)
             }
             Err(_) => {

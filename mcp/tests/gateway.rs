@@ -218,6 +218,13 @@ fn a_client_that_stops_sending_still_gets_its_answers() {
 }
 
 #[test]
+fn a_notification_before_any_request_is_no_offence() {
+    let mut client = Newline::open();
+    client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}).to_string());
+    assert!(client.ask(1, "ping", json!({})).get("result").is_some());
+}
+
+#[test]
 fn half_a_line_ends_the_connection() {
     let mut client = Newline::initialized();
     client.0.get_mut().write_all(b"{\"jsonrpc\":").unwrap();

@@ -36,6 +36,11 @@ impl Failure {
         self
     }
 
+    /// Whether Postgres refused it for want of a privilege.
+    pub fn is_permission(&self) -> bool {
+        matches!(&self.cause, Cause::Sql(error) if error.0.sqlstate == "42501")
+    }
+
     pub fn into_call_error(self, time_is_up: bool) -> CallError {
         let mut error = match self.cause {
             Cause::Ours(error) => error,

@@ -102,7 +102,15 @@ impl Call<'_> {
         }
         tx.make_read_only()?;
         let _rules = hook::watch(tx.mode());
-        self.own(&mut tx, c"select mcp._tools()", &[])?;
+        match self.own(&mut tx, c"select mcp._tools()", &[]) {
+            // A role to which nothing of the extension is granted has no tools; that is no error.
+            Err(failure) if failure.is_permission() => {
+                self.out.clear();
+                self.out.extend_from_slice(b"[]");
+                return Ok(Done { untrusted: false, ran: Ran::OwnCode });
+            }
+            outcome => outcome?,
+        };
         tx.finish()?;
         memory.list = Some(self.out.clone());
         Ok(Done { untrusted: false, ran: Ran::OwnCode })
@@ -150,8 +158,11 @@ impl Call<'_> {
     /// Asks the database what the tool is and which statement calls it with these arguments. `None`: the caller has no such tool.
     fn describe(&mut self, tx: &mut Tx, name: &str, arguments: &str) -> Result<Option<ToolCall>, Failure> {
         let found = self.own(tx, c"select mcp._tool_call($1::pg_catalog.text, $2::pg_catalog.jsonb)", &[name, arguments]);
-        if !found.map_err(Failure::about_arguments)? {
-            return Ok(None);
+        match found {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(failure) if failure.is_permission() => return Ok(None),
+            Err(failure) => return Err(failure.about_arguments()),
         }
         let call = serde_json::from_slice(self.out);
         self.out.clear();
