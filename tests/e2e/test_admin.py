@@ -68,12 +68,25 @@ def test_off_refuses_and_on_serves_at_once(site, caller):
     assert is_served(caller)
 
 
-def test_drain_ends_idle_processes(site, caller):
+def test_drain_empties_a_database_for_a_while(site, caller):
+    """The time in which a drained database takes no calls is what a DROP or a copy needs; mcp.on() ends it early."""
     assert caller.value("select 1") == 1
     site.sql("select mcp.drain()")
     ours = "select count(*) from pg_stat_activity where backend_type like 'supabase_mcp%' and datname = 'postgres'"
-    wait_until(lambda: site.value(ours) == 0, 5, "no process of ours in the database")
-    assert caller.value("select 1") == 1, "the next call is served again"
+    assert site.value(ours) == 0, "drain returns when no process of ours is left in the database"
+    assert caller.sql("select 1").error["kind"] == "unavailable"
+    site.sql("select mcp.on()")
+    assert caller.value("select 1") == 1
+
+
+def test_off_survives_a_restart(new_cluster):
+    one = new_cluster(world=True, shared_preload_libraries="supabase_mcp")
+    caller = token_caller(one, "reader_direct")
+    one.sql("select mcp.off()")
+    one.restart()
+    wait_until(lambda: answer_of(caller)[0] == 503, 10, "the gateway is there, and switched off")
+    one.sql("select mcp.on()")
+    assert is_served(caller)
 
 
 def test_switch_says_when_no_gateway_runs(new_cluster):
