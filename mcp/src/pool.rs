@@ -171,6 +171,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let (Some(mut process), Some(id)) = (self.process.take_if(|_| self.outstanding.is_some()), self.outstanding.take()) {
             let (pool, key, max) = (self.pool.clone(), self.key.clone(), self.max);
+            // At once, and not in the task: it may never run.
+            process.interrupt();
             // The place stays taken until the job has really ended. Nothing in this task starts another one when it is dropped: a
             // runtime that is ending drops what is spawned on the spot.
             let ending = async move {

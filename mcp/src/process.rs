@@ -81,12 +81,17 @@ impl Process {
     ///
     /// SIGINT reaches only this job: it is sent before the next one is, and the executor forgets an unspent one at its next job.
     pub async fn cancel(&mut self, id: u64) -> Result<(Reply, Vec<u8>), Lost> {
-        self.signal(Signal::INT);
+        self.interrupt();
         if let Ok(answer) = timeout(CANCEL_GRACE, self.receive(id)).await {
             return answer;
         }
         self.signal(Signal::TERM);
         timeout(CANCEL_GRACE, self.receive(id)).await.unwrap_or(Err(Lost::Unanswered))
+    }
+
+    /// Asks the running statement to end.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
     }
 
     fn signal(&self, signal: Signal) {
