@@ -52,6 +52,10 @@ enum NoResult {
 
 impl From<PgError> for NoResult {
     fn from(error: PgError) -> NoResult {
+        // Cancelled before its tool was reached.
+        if error.0.sqlstate == "57014" {
+            return NoResult::Refused(Failure::from(error).into_call_error(false));
+        }
         NoResult::Broken(error)
     }
 }

@@ -22,7 +22,7 @@ pub const USER_TIMEOUT: TimeoutId = 13;
 #[repr(C)]
 pub struct EnableTimeoutParams {
     id: TimeoutId,
-    /// TMPARAM_AFTER = 0
+    /// TMPARAM_AFTER = 0, TMPARAM_EVERY = 2
     kind: c_int,
     delay_ms: c_int,
     fin_time: i64,
@@ -31,6 +31,10 @@ pub struct EnableTimeoutParams {
 impl EnableTimeoutParams {
     pub fn after(id: TimeoutId, delay_ms: c_int) -> EnableTimeoutParams {
         EnableTimeoutParams { id, kind: 0, delay_ms, fin_time: 0 }
+    }
+
+    pub fn every(id: TimeoutId, delay_ms: c_int) -> EnableTimeoutParams {
+        EnableTimeoutParams { id, kind: 2, delay_ms, fin_time: 0 }
     }
 }
 
@@ -296,6 +300,8 @@ unsafe extern "C-unwind" {
     pub fn PortalDrop(portal: Portal, is_top_commit: bool);
 
     // pgstat.h, utils/backend_status.h
+    /// The identifier is unsigned before 18; nobody here looks at it.
+    pub fn pgstat_report_query_id(id: i64, force: bool);
     pub fn pgstat_report_activity(state: BackendState::Type, text: *const c_char);
     pub fn pgstat_report_stat(force: bool) -> c_long;
 

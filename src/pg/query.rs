@@ -172,6 +172,8 @@ impl Workspace {
         // one for running is the portal's own, taken after the locks.
         let needs_snapshot = unsafe {
             attempt(|| {
+                // As for any client: pg_stat_activity names the query of each statement.
+                ffi::pgstat_report_query_id(0, true);
                 let needs = params.count() > 0 || ffi::analyze_requires_snapshot(raw);
                 if needs {
                     ffi::PushActiveSnapshot(ffi::GetTransactionSnapshot());

@@ -88,9 +88,11 @@ pub fn discard_all(_: &mut Pg, ran: Ran) -> Result<(), PgError> {
         return Ok(());
     }
     let mut statement = pg_sys::DiscardStmt { type_: pg_sys::NodeTag::T_DiscardStmt, target: pg_sys::DiscardMode::DISCARD_ALL };
-    // SAFETY: no transaction is open. The snapshot is there for the removal of temporary tables, which asserts one.
+    // SAFETY: no transaction is open. The snapshot is there for the removal of temporary tables, which asserts one. A cancel that comes
+    // now is meant for the call that has ended: it is held off (an error would reset the count) and forgotten.
     let result = unsafe {
         attempt(|| {
+            pg_sys::QueryCancelHoldoffCount += 1;
             ffi::StartTransactionCommand();
             ffi::PushActiveSnapshot(ffi::GetTransactionSnapshot());
             match ran {
@@ -108,6 +110,8 @@ pub fn discard_all(_: &mut Pg, ran: Ran) -> Result<(), PgError> {
             }
             ffi::PopActiveSnapshot();
             ffi::CommitTransactionCommand();
+            pg_sys::QueryCancelHoldoffCount -= 1;
+            pg_sys::QueryCancelPending = 0;
         })
     };
     if let Err(error) = result {

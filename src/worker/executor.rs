@@ -98,6 +98,7 @@ impl Channel {
         let wait = WaitSet::new(pg, stream.as_raw_fd())?;
         let last_words = stream.try_clone().map_err(lost)?;
         LAST_WORDS.with(|s| drop(s.set(last_words)));
+        timeout::set_peer(pg, stream.as_raw_fd());
         let mut channel = Channel { stream, decoder: Decoder::new(MAX_FRAME), wait };
         let hello = serde_json::to_vec(&Hello { secret: ticket.secret.clone() }).unwrap_or_default();
         channel.send(pg, &ipc::encode(KIND_HELLO, &hello))?;
