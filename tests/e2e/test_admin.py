@@ -158,7 +158,14 @@ def test_bad_setting_is_refused_and_service_goes_on(site, caller):
         site.configure(**{f"supabase_mcp__{name}": value})
         assert caller.value("select 1") == 1
         site.configure(**{f"supabase_mcp__{name}": None if name != "port" else site.port})
-    assert is_served(caller)
+    wait_until(lambda: is_served(caller), 10, "service with the old settings")
+
+
+def test_bad_socket_mode_closes_rather_than_opens(site, caller):
+    site.configure(supabase_mcp__socket_mode="rwx")
+    wait_until(lambda: site.mcp_socket.stat().st_mode & 0o777 == 0o700, 10, "a socket for the server's own user")
+    site.configure(supabase_mcp__socket_mode=None)
+    wait_until(lambda: site.mcp_socket.stat().st_mode & 0o777 == 0o777, 10, "the default mode")
 
 
 def test_reload_storm_loses_no_call(site, caller):

@@ -169,9 +169,17 @@ def test_explain_json(reader):
 
 
 @pytest.mark.parametrize("query", ["select 1; select 2", "select 1) x; drop table shop.counter; --", "select nope", "", "explain select 1",
-                                   "commit", "analyze, verbose) select 1"])
+                                   "analyze, verbose) select 1"])
 def test_explain_takes_one_statement(reader, query):
     assert reader.tool("explain_query", {"query": query}).is_error
+
+
+@pytest.mark.parametrize("query", ["commit", "rollback", "drop table shop.counter", "set role postgres"])
+@pytest.mark.parametrize("analyze", [False, True])
+def test_explain_runs_no_utility_statement(cluster, writer, query, analyze):
+    result = writer.tool("explain_query", {"query": query, "analyze": analyze})
+    assert result.is_error or "no plan" in str(result.data)
+    assert cluster.value("select count(*) from shop.counter") > 0
 
 
 def test_explain_of_what_one_may_not_read(reader):
