@@ -45,7 +45,8 @@ impl Call<'_> {
         // Rows of one column: lines of text, or one JSON document.
         let mut rows = Vec::new();
         let mut receiver = Rows::new(&mut rows, self.workspace.row(), u64::MAX, self.limits.max_bytes);
-        self.workspace.run(&mut tx, &statement, &params, Target::Rows(&mut receiver))?;
+        let ran = self.workspace.run(&mut tx, &statement, &params, Target::Rows(&mut receiver));
+        ran.map_err(|error| Failure::from(error).because(Some("explain_query never writes, not even to measure.")))?;
         if receiver.cut.is_some() {
             let error = CallError::new(Kind::TooLarge, "the plan is longer than supabase_mcp.max_bytes");
             return Err(error.into());

@@ -11,6 +11,8 @@ pub struct Failure {
     /// Which statement of several, from 1.
     statement: Option<usize>,
     command: &'static str,
+    /// Why the call could only read.
+    why_read_only: Option<&'static str>,
     /// Postgres' errors of this kind are about the call's arguments.
     about_arguments: bool,
 }
@@ -22,7 +24,7 @@ enum Cause {
 
 impl Failure {
     pub fn new(error: CallError) -> Failure {
-        Failure { cause: Cause::Ours(error), statement: None, command: "", about_arguments: false }
+        Failure { cause: Cause::Ours(error), statement: None, command: "", why_read_only: None, about_arguments: false }
     }
 
     pub fn about_arguments(mut self) -> Failure {
@@ -41,10 +43,16 @@ impl Failure {
         matches!(&self.cause, Cause::Sql(error) if error.0.sqlstate == "42501")
     }
 
+    /// What to tell a caller who tried to write although the call could only read.
+    pub fn because(mut self, why_read_only: Option<&'static str>) -> Failure {
+        self.why_read_only = why_read_only;
+        self
+    }
+
     pub fn into_call_error(self, time_is_up: bool) -> CallError {
         let mut error = match self.cause {
             Cause::Ours(error) => error,
-            Cause::Sql(error) => from_postgres(error, self.command, time_is_up, self.about_arguments),
+            Cause::Sql(error) => from_postgres(error, self.command, self.why_read_only, time_is_up, self.about_arguments),
         };
         error.statement = self.statement.and_then(|n| i32::try_from(n).ok());
         error
@@ -53,7 +61,7 @@ impl Failure {
 
 impl From<PgError> for Failure {
     fn from(error: PgError) -> Failure {
-        Failure { cause: Cause::Sql(error), statement: None, command: "", about_arguments: false }
+        Failure { cause: Cause::Sql(error), statement: None, command: "", why_read_only: None, about_arguments: false }
     }
 }
 
@@ -72,19 +80,14 @@ impl From<RunError> for Failure {
     }
 }
 
-fn from_postgres(error: PgError, command: &str, time_is_up: bool, about_arguments: bool) -> CallError {
+fn from_postgres(error: PgError, command: &str, why_read_only: Option<&'static str>, time_is_up: bool, about_arguments: bool) -> CallError {
     let report = *error.0;
     let (kind, hint) = match report.sqlstate.as_str() {
         "57014" if time_is_up => {
             (Kind::Timeout, Some("The call ran longer than its time limit. Ask for less, or let EXPLAIN show what takes the time."))
         }
         "57014" => (Kind::Cancelled, None),
-        "25006" => (
-            Kind::ReadOnly,
-            Some(
-                "This call is read-only. Writing through execute_sql needs EXECUTE on mcp.execute_sql_write, which an administrator grants.",
-            ),
-        ),
+        "25006" => (Kind::ReadOnly, why_read_only.or(Some("This call can only read."))),
         // SET TRANSACTION too late, which Postgres explains itself; else VACUUM, CREATE INDEX CONCURRENTLY, CREATE DATABASE and their like.
         "25001" if command != "SET" => (
             Kind::Sql,

@@ -217,8 +217,16 @@ struct Done {
 }
 
 impl Call<'_> {
-    /// Whether the call may write at all, before its tool is asked.
-    fn may_write(&self, tx: &Tx) -> bool {
-        !self.read_only && !tx.starts_read_only()
+    /// Why the call may only read, whatever its tool and its role may; `None` if it may write.
+    fn why_read_only(&self, tx: &Tx) -> Option<&'static str> {
+        if tx.on_standby() {
+            Some("This server is a standby, which can only be read.")
+        } else if tx.starts_read_only() {
+            Some("Transactions of this role start read-only (default_transaction_read_only).")
+        } else if self.read_only {
+            Some("The caller's token only allows reading.")
+        } else {
+            None
+        }
     }
 }

@@ -31,7 +31,11 @@ impl Call<'_> {
         if !privilege::allows(&tx, Gate::ExecuteSql)? {
             return Err(denied(TOOL));
         }
-        if !(self.may_write(&tx) && privilege::allows(&tx, Gate::ExecuteSqlWrite)?) {
+        let mut why_read_only = self.why_read_only(&tx);
+        if why_read_only.is_none() && !privilege::allows(&tx, Gate::ExecuteSqlWrite)? {
+            why_read_only = Some("Writing through execute_sql needs EXECUTE on mcp.execute_sql_write, which an administrator grants.");
+        }
+        if why_read_only.is_some() {
             tx.make_read_only()?;
         }
         let _rules = hook::watch(tx.mode());
@@ -44,7 +48,7 @@ impl Call<'_> {
             if i > 0 {
                 self.out.push(b',');
             }
-            let place = |failure: Failure| failure.in_statement(statement.command(), i + 1, statements.len());
+            let place = |failure: Failure| failure.in_statement(statement.command(), i + 1, statements.len()).because(why_read_only);
             let completion = self.statement(&mut tx, statement, &params).map_err(place)?;
             used = used.max(completion.parameters);
         }

@@ -139,7 +139,11 @@ impl Call<'_> {
                 format!("this version does not know the built-in tool \"{builtin}\""),
             )));
         };
-        if !(call.write && self.may_write(&tx)) {
+        let why_read_only = match call.write {
+            true => self.why_read_only(&tx),
+            false => Some("This tool only reads: its function is STABLE or IMMUTABLE."),
+        };
+        if why_read_only.is_some() {
             tx.make_read_only()?;
         }
         let _rules = hook::watch(tx.mode());
@@ -147,7 +151,8 @@ impl Call<'_> {
         let [statement] = statements.as_slice() else {
             return Err(Failure::new(CallError::new(Kind::Internal, "the tool's statement is not one statement")));
         };
-        if !self.value(&mut tx, statement, &[arguments], self.limits.max_bytes)? {
+        let found = self.value(&mut tx, statement, &[arguments], self.limits.max_bytes);
+        if !found.map_err(|failure| failure.because(why_read_only))? {
             self.out.extend_from_slice(b"{\"result\":null}");
         }
         tx.finish()?;

@@ -108,6 +108,7 @@ unsafe extern "C-unwind" {
 
     // access/xact.h, utils/snapmgr.h, utils/portal.h, jit/jit.h, replication/slot.h
     pub fn SetCurrentStatementStartTimestamp();
+    pub fn RecoveryInProgress() -> bool;
     pub fn StartTransactionCommand();
     pub fn CommitTransactionCommand();
     pub fn AbortCurrentTransaction();

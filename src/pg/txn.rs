@@ -59,6 +59,12 @@ impl Tx<'_> {
         unsafe { pg_sys::XactReadOnly }
     }
 
+    /// Whether the server is a standby, which cannot be written to by anybody.
+    pub fn on_standby(&self) -> bool {
+        // SAFETY: reads shared memory; raises nothing.
+        unsafe { ffi::RecoveryInProgress() }
+    }
+
     /// Forbids writing for the rest of the transaction. Must come before any text of the caller is looked at.
     ///
     /// Two of the three locks on the door are set here. The flag is what Postgres checks; the snapshot is what makes
