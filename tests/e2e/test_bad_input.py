@@ -9,7 +9,7 @@ import pytest
 
 from harness.caller import Caller, ToolResult
 from harness.clients import Closed, LineClient, bearer, modern_meta, open_socket
-from harness.waits import stays_true, wait_until
+from harness.waits import Expired, stays_true, wait_until
 
 DEEP = b"[" * 200_000
 
@@ -179,11 +179,18 @@ def test_idle_connections_outlive_the_header_deadline(cluster, simple, short_dea
     """Between requests idle_timeout counts, not header_timeout: pools of clients keep their connections."""
     cluster.configure(supabase_mcp__idle_timeout="3s")
     try:
-        with simple.connect() as client:
-            assert client.rpc("tools/list").status == 200
-            stays_true(lambda: not client.closed_by_server(), 1.5, "an idle connection")
-            assert client.rpc("tools/list").status == 200
-            wait_until(client.closed_by_server, 10, "the idle connection is closed at last")
+        # A connection keeps the settings of its beginning, and a reload takes a moment to arrive: the third of these at the latest has it.
+        for attempt in range(3):
+            with simple.connect() as client:
+                assert client.rpc("tools/list").status == 200
+                stays_true(lambda: not client.closed_by_server(), 1.5, "an idle connection")
+                assert client.rpc("tools/list").status == 200
+                try:
+                    wait_until(client.closed_by_server, 10, "the idle connection is closed at last")
+                    break
+                except Expired:
+                    if attempt == 2:
+                        raise
     finally:
         cluster.configure(supabase_mcp__idle_timeout=None)
 
