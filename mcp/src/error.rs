@@ -47,6 +47,9 @@ pub struct CallError {
     pub detail: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Where it happened: functions with their lines, innermost first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
     /// Position in characters, from 1, in the statement's text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<i32>,
@@ -71,6 +74,7 @@ impl CallError {
             message: message.into(),
             detail: None,
             hint: None,
+            context: None,
             position: None,
             constraint: None,
             schema: None,
@@ -117,7 +121,8 @@ impl CallError {
         if let Some(position) = self.position {
             text.push_str(&format!("\nPOSITION: character {position}"));
         }
-        for (label, value) in [("DETAIL", &self.detail), ("HINT", &self.hint), ("CONSTRAINT", &self.constraint)] {
+        for (label, value) in [("DETAIL", &self.detail), ("HINT", &self.hint), ("CONSTRAINT", &self.constraint), ("CONTEXT", &self.context)]
+        {
             if let Some(value) = value {
                 text.push_str(&format!("\n{label}: {value}"));
             }

@@ -105,6 +105,7 @@ fn from_postgres(error: PgError, command: &str, why_read_only: Option<&'static s
         message: report.message,
         detail: report.detail,
         hint: report.hint.or(hint.map(str::to_string)),
+        context: report.context,
         position: report.position,
         constraint: report.constraint,
         schema: report.schema,
