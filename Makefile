@@ -32,7 +32,7 @@ LIBRARY := $(BUILD)/release/libsupabase_mcp.so
 export CARGO_TARGET_DIR := $(CURDIR)/$(BUILD)
 export PGRX_HOME := $(CURDIR)/$(BUILD)/pgrx
 
-CARGO_BUILD = cargo build --release --workspace $(FEATURES)
+CARGO_BUILD = cargo build --locked --release --workspace $(FEATURES)
 
 .PHONY: build install setup check test test-unit test-defences test-e2e demo demo-stop bench package clean
 
@@ -61,7 +61,7 @@ check: setup
 .PHONY: check-ready
 check-ready: $(PGRX_HOME)/config.toml
 	cargo fmt --all --check
-	cargo clippy --quiet --release --workspace --all-targets $(FEATURES) -- -D warnings
+	cargo clippy --locked --quiet --release --workspace --all-targets $(FEATURES) -- -D warnings
 	$(CARGO_BUILD) --quiet
 	python3 tests/check/repository.py $(LIBRARY)
 
@@ -75,7 +75,7 @@ installed:
 test: setup test-unit test-defences test-e2e
 
 test-unit: $(PGRX_HOME)/config.toml
-	cargo test --quiet --release --workspace --exclude supabase_mcp
+	cargo test --locked --quiet --release --workspace --exclude supabase_mcp
 
 test-defences: $(PGRX_HOME)/config.toml
 	CARGO_TARGET_DIR=$(CURDIR)/$(WEAKENED) $(CARGO_BUILD) --quiet --features supabase_mcp/weaken
