@@ -148,52 +148,7 @@ def test_huge_header_is_refused(cluster, simple):
     still_served(simple)
 
 
-# ---- time: half a request and silence
-
-@pytest.fixture
-def short_deadlines(cluster):
-    cluster.configure(supabase_mcp__header_timeout="1s", supabase_mcp__body_timeout="1s")
-    yield
-    cluster.configure(supabase_mcp__header_timeout=None, supabase_mcp__body_timeout=None)
-
-
-@pytest.mark.parametrize("start", ["nothing", "half a head", "half a body", "half a line"])
-def test_silence_is_cut_off(cluster, simple, short_deadlines, start):
-    def cut():
-        data = {"nothing": b"", "half a head": b"POST /mcp HTTP/1.1\r\nHost: loc", "half a body": head(simple, 1000) + b'{"json',
-                "half a line": b'{"jsonrpc": "2.0", "id"'}[start]
-        # The deadline of the wait is far below the defaults of 10 and 30 s: only the new settings can end it.
-        # On the Unix socket a client may connect long before it speaks, as socat does for a program; TCP gets no such patience.
-        where = {"tcp": ("127.0.0.1", cluster.port)} if start == "nothing" else {"unix": cluster.mcp_socket}
-        with open_socket(deadline=6, **where) as connection:
-            connection.sendall(data)
-            while connection.recv(65536):
-                pass
-            return True
-
-    wait_until(cut, 20, f"the server ends a connection with {start}")
-    still_served(simple)
-
-
-def test_idle_connections_outlive_the_header_deadline(cluster, simple, short_deadlines):
-    """Between requests idle_timeout counts, not header_timeout: pools of clients keep their connections."""
-    cluster.configure(supabase_mcp__idle_timeout="3s")
-    try:
-        # A connection keeps the settings of its beginning, and a reload takes a moment to arrive: the third of these at the latest has it.
-        for attempt in range(3):
-            with simple.connect() as client:
-                assert client.rpc("tools/list").status == 200
-                stays_true(lambda: not client.closed_by_server(), 1.5, "an idle connection")
-                assert client.rpc("tools/list").status == 200
-                try:
-                    wait_until(client.closed_by_server, 10, "the idle connection is closed at last")
-                    break
-                except Expired:
-                    if attempt == 2:
-                        raise
-    finally:
-        cluster.configure(supabase_mcp__idle_timeout=None)
-
+# ---- floods
 
 def test_slow_clients_do_not_delay_others(cluster, simple):
     """Many connections with half a request are open while others are served."""

@@ -304,21 +304,18 @@ def test_valid_until(cluster, role, form):
     assert is_served(caller)
 
 
-def test_connection_limit(cluster, role):
+def test_connection_limit(cluster, role, settings):
     name = role("limited", "login connection limit 1")
     caller = token_caller(cluster, name)
     assert caller.value("select 1") == 1
+    settings(queue_timeout="1s")
     with caller.line() as busy:
-        number = busy.start("tools/call", {"name": "execute_sql", "arguments": {"query": "select pg_sleep(20)"}})
+        number = busy.start("tools/call", {"name": "execute_sql", "arguments": {"query": "select pg_sleep(25)"}})
         wait_until(lambda: [row for row in cluster.executors() if row[1] == name and row[4] == "active"], 10, "a busy call")
-        cluster.configure(supabase_mcp__queue_timeout="1s")
-        try:
-            begun = time.monotonic()
-            answer = caller.sql("select 1")
-            assert answer.is_error and time.monotonic() - begun < 15, "the second call does not run beside the first"
-        finally:
-            cluster.configure(supabase_mcp__queue_timeout=None)
-            busy.notify("notifications/cancelled", {"requestId": number})
+        begun = time.monotonic()
+        answer = caller.sql("select 1")
+        assert answer.is_error and time.monotonic() - begun < 15, "the second call does not run beside the first"
+        busy.notify("notifications/cancelled", {"requestId": number})
     cluster.sql(f"alter role {name} connection limit 0")
     assert not is_served(caller)
 
