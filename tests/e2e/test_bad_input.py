@@ -9,7 +9,7 @@ import pytest
 
 from harness.caller import Caller, ToolResult
 from harness.clients import Closed, LineClient, bearer, modern_meta, open_socket
-from harness.waits import Expired, stays_true, wait_until
+from harness.waits import wait_until
 
 DEEP = b"[" * 200_000
 
