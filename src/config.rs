@@ -206,7 +206,7 @@ pub fn gateway(preloaded: bool) -> Config {
         listen_addresses: list(&LISTEN_ADDRESSES),
         port,
         socket: socket(port),
-        socket_mode: word(&SOCKET_MODE).and_then(|m| u32::from_str_radix(&m, 8).ok()).filter(|m| *m <= 0o777).unwrap_or(0o700),
+        socket_mode: socket_mode(),
         allowed_hosts: list(&ALLOWED_HOSTS),
         allowed_origins: list(&ALLOWED_ORIGINS),
         max_connections: size(&MAX_CONNECTIONS),
@@ -223,6 +223,15 @@ pub fn gateway(preloaded: bool) -> Config {
         privileged_roles: list(&PRIVILEGED_ROLES),
         peer_equal_names: PEER_EQUAL_NAMES.get(),
     }
+}
+
+/// What cannot be read is taken for the strictest mode.
+fn socket_mode() -> u32 {
+    let text = word(&SOCKET_MODE).unwrap_or_default();
+    u32::from_str_radix(&text, 8).ok().filter(|m| *m <= 0o777).unwrap_or_else(|| {
+        pgrx::warning!("supabase_mcp: supabase_mcp.socket_mode \"{text}\" is not an octal mode up to 0777; 0700 is used");
+        0o700
+    })
 }
 
 fn socket(port: u16) -> Option<PathBuf> {

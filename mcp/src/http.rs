@@ -71,7 +71,10 @@ where
         async move {
             phase.serving();
             let answer = server.answer(request).await;
-            phase.idle();
+            // A connection that becomes a newline one has no further heads.
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                phase.idle();
+            }
             Ok::<_, Infallible>(answer)
         }
     });

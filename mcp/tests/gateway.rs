@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 /// What the next executor jobs answer instead of running.
 static SCRIPT: Mutex<VecDeque<Outcome>> = Mutex::new(VecDeque::new());
 
+const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+
 struct FakeHost;
 
 impl Host for FakeHost {
@@ -114,7 +116,7 @@ fn socket() -> PathBuf {
                 allowed_origins: vec![],
                 max_connections: 50,
                 max_body_bytes: 10_000,
-                header_timeout: Duration::from_secs(5),
+                header_timeout: HEADER_TIMEOUT,
                 idle_timeout: Duration::from_secs(60),
                 body_timeout: Duration::from_millis(300),
                 max_executors: 2,
@@ -339,6 +341,9 @@ fn upgraded_connection_speaks_lines() {
     }
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     assert!(client.ask(1, "ping", json!({})).get("result").is_some());
+    // Longer than the deadline for a head, which is over.
+    std::thread::sleep(HEADER_TIMEOUT + Duration::from_millis(300));
+    assert!(client.ask(2, "ping", json!({})).get("result").is_some());
 }
 
 #[test]
