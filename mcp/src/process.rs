@@ -16,6 +16,9 @@ use crate::types::{Job, Reply};
 /// How long a cancelled call may take to end by itself before it is terminated, and then before its process is given up.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
+/// How often a cancel is repeated until it has ended the call.
+const CANCEL_AGAIN: Duration = Duration::from_millis(100);
+
 /// The process went away, or said something that is not an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
@@ -81,9 +84,13 @@ impl Process {
     ///
     /// SIGINT reaches only this job: it is sent before the next one is, and the executor forgets an unspent one at its next job.
     pub async fn cancel(&mut self, id: u64) -> Result<(Reply, Vec<u8>), Lost> {
-        self.interrupt();
-        if let Ok(answer) = timeout(CANCEL_GRACE, self.receive(id)).await {
-            return answer;
+        let insist_at = Instant::now() + CANCEL_GRACE;
+        while Instant::now() < insist_at {
+            // Again and again: one that arrives before the job was read is forgotten.
+            self.interrupt();
+            if let Ok(answer) = timeout(CANCEL_AGAIN, self.receive(id)).await {
+                return answer;
+            }
         }
         self.signal(Signal::TERM);
         timeout(CANCEL_GRACE, self.receive(id)).await.unwrap_or(Err(Lost::Unanswered))
