@@ -1,12 +1,13 @@
 //! One connection: newline-delimited JSON-RPC or HTTP/1.1 with keep-alive, over a Unix socket or TCP.
 //!
-//! Owns the socket, its buffer and the text around the arguments, which is made once. Runs on the connection's own thread. It
+//! Owns the socket, its buffer and the text around the arguments, which is made once. Runs on the thread that has the connection. It
 //! must not allocate per call beyond the request, nor understand more of an answer than where it ends.
 
 use crate::Options;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -18,6 +19,15 @@ pub enum Framing {
 enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Unix(stream) => stream.as_fd(),
+            Socket::Tcp(stream) => stream.as_fd(),
+        }
+    }
 }
 
 impl Socket {
@@ -43,6 +53,8 @@ pub struct Client {
     buffer: Vec<u8>,
     filled: usize,
     used: usize,
+    /// How much of the unread part holds no newline.
+    searched: usize,
     /// The request's text before and behind the random number; one part when there is none.
     parts: Vec<String>,
     head: String,
@@ -75,6 +87,7 @@ impl Client {
             buffer: vec![0; 256 * 1024],
             filled: 0,
             used: 0,
+            searched: 0,
             parts: request_parts(options, modern)?,
             head,
         };
@@ -123,17 +136,24 @@ impl Client {
         }
     }
 
-    /// Sends a request and gives back the answer's JSON text.
+    /// Sends a request and waits for the answer's JSON text.
     pub fn call(&mut self, request: &[u8]) -> Result<&[u8], String> {
         self.send(request)?;
-        let (start, end) = match self.framing {
-            Framing::Newline => self.line()?,
-            Framing::Http => self.body()?,
-        };
-        self.buffer.get(start..end).ok_or_else(|| "the answer lies outside the buffer".into())
+        loop {
+            if let Some((start, end)) = self.whole_answer()? {
+                return self.buffer.get(start..end).ok_or_else(|| "the answer lies outside the buffer".into());
+            }
+            self.fill()?;
+        }
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Takes in what has arrived, and gives back the answer's JSON text if that was the rest of it. Waits unless something has.
+    pub fn receive(&mut self) -> Result<Option<&[u8]>, String> {
+        self.fill()?;
+        Ok(self.whole_answer()?.and_then(|(start, end)| self.buffer.get(start..end)))
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.socket.write_all(bytes).map_err(|error| format!("the connection broke while writing: {error}"))
     }
 
@@ -162,41 +182,42 @@ impl Client {
         }
     }
 
-    fn line(&mut self) -> Result<(usize, usize), String> {
-        let mut searched = 0;
-        loop {
-            let found = self.unread().get(searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
-            if let Some(at) = found {
-                let start = self.used;
-                let end = start + searched + at;
-                self.used = end + 1;
-                return Ok((start, end));
-            }
-            searched = self.unread().len();
-            self.fill()?;
+    /// The next answer's place in the buffer, once all of it is there.
+    fn whole_answer(&mut self) -> Result<Option<(usize, usize)>, String> {
+        match self.framing {
+            Framing::Newline => Ok(self.line()),
+            Framing::Http => self.body(),
         }
     }
 
-    fn body(&mut self) -> Result<(usize, usize), String> {
-        let head_end = loop {
-            if let Some(at) = find(self.unread(), b"\r\n\r\n") {
-                break at;
-            }
-            self.fill()?;
+    fn line(&mut self) -> Option<(usize, usize)> {
+        let found = self.unread().get(self.searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
+        let Some(at) = found else {
+            self.searched = self.unread().len();
+            return None;
         };
-        let head = String::from_utf8_lossy(self.unread().get(..head_end).unwrap_or_default()).into_owned();
-        let length = content_length(&head).ok_or_else(|| format!("an answer without Content-Length: {head}"))?;
+        let start = self.used;
+        let end = start + self.searched + at;
+        self.used = end + 1;
+        self.searched = 0;
+        Some((start, end))
+    }
+
+    fn body(&mut self) -> Result<Option<(usize, usize)>, String> {
+        let Some(head_end) = find(self.unread(), b"\r\n\r\n") else { return Ok(None) };
+        let head = self.unread().get(..head_end).unwrap_or_default();
+        let length = content_length(head).ok_or_else(|| format!("an answer without Content-Length: {}", String::from_utf8_lossy(head)))?;
         let whole = head_end + 4 + length;
-        while self.unread().len() < whole {
-            self.fill()?;
+        if self.unread().len() < whole {
+            return Ok(None);
+        }
+        let good = head.starts_with(b"HTTP/1.1 200");
+        if !good {
+            return Err(format!("the server refused: {}", String::from_utf8_lossy(self.unread().get(..whole).unwrap_or_default())));
         }
         let (start, end) = (self.used + head_end + 4, self.used + whole);
         self.used = end;
-        if !head.starts_with("HTTP/1.1 200") {
-            let body = String::from_utf8_lossy(self.buffer.get(start..end).unwrap_or_default()).into_owned();
-            return Err(format!("the server refused: {head} {body}"));
-        }
-        Ok((start, end))
+        Ok(Some((start, end)))
     }
 }
 
@@ -204,10 +225,13 @@ fn find(bytes: &[u8], word: &[u8]) -> Option<usize> {
     bytes.windows(word.len()).position(|window| window == word)
 }
 
-fn content_length(head: &str) -> Option<usize> {
-    head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        if name.eq_ignore_ascii_case("content-length") { value.trim().parse().ok() } else { None }
+fn content_length(head: &[u8]) -> Option<usize> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
+        if !name.eq_ignore_ascii_case(b"content-length") {
+            return None;
+        }
+        std::str::from_utf8(value.get(1..)?).ok()?.trim().parse().ok()
     })
 }
 

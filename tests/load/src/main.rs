@@ -1,17 +1,21 @@
 //! `load`: calls one tool of a running server from N connections and prints latencies and calls per second as one line of JSON.
 //!
 //! Owns: arguments, threads, the clock and the figures; `client` owns the bytes. A process of its own, outside the database. It
-//! must not be the bottleneck: one thread per connection, blocking, and nothing is parsed in the timed part but framing.
+//! must not be the bottleneck: two threads, as pgbench is run beside it, and nothing is parsed in the timed part but framing.
 
 #![forbid(unsafe_code)]
 
 mod client;
 
 use client::{Client, Framing};
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
+
+/// As many as pgbench is given, so that both generators compete alike with the server for the cores.
+const THREADS: usize = 2;
 
 const HELP: &str = "\
 Usage: load --connect unix:PATH|tcp:HOST:PORT [options]
@@ -97,7 +101,18 @@ impl Options {
     }
 }
 
-/// What one connection saw.
+impl Seen {
+    fn and(mut self, other: Self) -> Self {
+        self.latencies.extend(other.latencies);
+        self.bytes += other.bytes;
+        self.wrong += other.wrong;
+        self.example = self.example.or(other.example);
+        self.first = self.first.max(other.first);
+        self
+    }
+}
+
+/// What connections saw.
 #[derive(Default)]
 struct Seen {
     latencies: Vec<Duration>,
@@ -107,31 +122,83 @@ struct Seen {
     first: Option<Duration>,
 }
 
-/// One connection from beginning to end. Every thread passes the barrier exactly once, also after a failure, or the rest would
-/// wait for ever.
-fn run(options: &Options, number: usize, barrier: &Barrier) -> Result<Seen, String> {
-    let prepared = prepare(options);
+/// One thread's connections from beginning to end. Every thread passes the barrier exactly once, also after a failure, or the rest
+/// would wait for ever.
+fn run(options: &Options, numbers: Vec<usize>, barrier: &Barrier) -> Result<Seen, String> {
+    let prepared: Result<Vec<Line>, String> = numbers.into_iter().map(|number| Line::open(options, number)).collect();
     barrier.wait();
-    let (mut client, mut seen) = prepared?;
-    let mut random = Random(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(number as u64 + 1));
-    let began = Instant::now();
-    let enough = Duration::from_secs_f64(options.seconds);
-    while seen.latencies.len() < options.calls {
-        let request = client.request(random.below(options.range));
-        let start = Instant::now();
-        let answer = client.call(&request)?;
-        let end = Instant::now();
-        seen.latencies.push(end - start);
-        seen.bytes += answer.len();
-        if !looks_right(answer) {
-            seen.wrong += 1;
-            seen.example.get_or_insert_with(|| String::from_utf8_lossy(answer).chars().take(400).collect());
+    let mut lines = prepared?;
+    let end = Instant::now() + Duration::from_secs_f64(options.seconds);
+    if let [line] = lines.as_mut_slice() {
+        while line.calls < options.calls {
+            line.send(options)?;
+            while !line.receive()? {}
+            if Instant::now() >= end {
+                break;
+            }
         }
-        if end - began >= enough {
-            break;
+    } else {
+        take_turns(&mut lines, options, end)?;
+    }
+    Ok(lines.into_iter().fold(Seen::default(), |sum, line| sum.and(line.seen)))
+}
+
+/// Several connections on one thread: whichever has an answer gets its next request.
+fn take_turns(lines: &mut [Line], options: &Options, end: Instant) -> Result<(), String> {
+    for line in lines.iter_mut() {
+        line.send(options)?;
+    }
+    loop {
+        let mut waiting: Vec<PollFd<'_>> = lines.iter().map(|line| PollFd::new(&line.client, PollFlags::IN)).collect();
+        poll(&mut waiting, None).map_err(|error| format!("poll: {error}"))?;
+        let ready: Vec<bool> = waiting.iter().map(|one| !one.revents().is_empty()).collect();
+        let over = Instant::now() >= end;
+        for (line, _) in lines.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+            if line.receive()? && !over && line.calls < options.calls {
+                line.send(options)?;
+            }
+        }
+        // The answers that are still under way are not waited for, and not counted.
+        if over || lines.iter().all(|line| line.calls >= options.calls) {
+            return Ok(());
         }
     }
-    Ok(seen)
+}
+
+/// One connection, and what it has under way.
+struct Line {
+    client: Client,
+    random: Random,
+    sent: Instant,
+    calls: usize,
+    seen: Seen,
+}
+
+impl Line {
+    fn open(options: &Options, number: usize) -> Result<Self, String> {
+        let (client, seen) = prepare(options)?;
+        let random = Random(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(number as u64 + 1));
+        Ok(Self { client, random, sent: Instant::now(), calls: 0, seen })
+    }
+
+    fn send(&mut self, options: &Options) -> Result<(), String> {
+        let request = self.client.request(self.random.below(options.range));
+        self.sent = Instant::now();
+        self.client.send(&request)
+    }
+
+    /// Takes in what has arrived; whether the answer is complete.
+    fn receive(&mut self) -> Result<bool, String> {
+        let Some(answer) = self.client.receive()? else { return Ok(false) };
+        self.seen.latencies.push(self.sent.elapsed());
+        self.seen.bytes += answer.len();
+        if !looks_right(answer) {
+            self.seen.wrong += 1;
+            self.seen.example.get_or_insert_with(|| String::from_utf8_lossy(answer).chars().take(400).collect());
+        }
+        self.calls += 1;
+        Ok(true)
+    }
 }
 
 /// Connects, looks closely at one answer, and warms up.
@@ -194,30 +261,23 @@ fn percentile(sorted: &[Duration], share: f64) -> f64 {
 }
 
 fn measure(options: &Options) -> Result<Value, String> {
-    let barrier = Barrier::new(options.connections + 1);
+    let threads = options.connections.min(THREADS);
+    let barrier = Barrier::new(threads + 1);
     let (results, elapsed) = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..options.connections)
-            .map(|number| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| {
                 let barrier = &barrier;
-                scope.spawn(move || run(options, number, barrier))
+                let numbers = (thread..options.connections).step_by(threads).collect();
+                scope.spawn(move || run(options, numbers, barrier))
             })
             .collect();
         barrier.wait();
         let began = Instant::now();
-        let results: Vec<_> =
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a connection's thread failed".into()))).collect();
+        let results: Vec<_> = running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a thread failed".into()))).collect();
         (results, began.elapsed().as_secs_f64())
     });
-    let mut all = Vec::new();
-    let (mut bytes, mut wrong, mut example, mut first) = (0, 0, None, Duration::ZERO);
-    for result in results {
-        let seen = result?;
-        bytes += seen.bytes;
-        wrong += seen.wrong;
-        example = example.or(seen.example);
-        first = first.max(seen.first.unwrap_or_default());
-        all.extend(seen.latencies);
-    }
+    let seen = results.into_iter().try_fold(Seen::default(), |sum, result| Ok::<_, String>(sum.and(result?)))?;
+    let Seen { latencies: mut all, bytes, wrong, example, first } = seen;
     if let Some(example) = example {
         return Err(format!("{wrong} of {} answers are wrong, for example: {example}", all.len()));
     }
@@ -231,7 +291,7 @@ fn measure(options: &Options) -> Result<Value, String> {
         "max_us": percentile(&all, 1.0),
         "mean_us": all.iter().sum::<Duration>().as_secs_f64() * 1e6 / all.len().max(1) as f64,
         "bytes_per_answer": bytes / all.len().max(1),
-        "slowest_first_us": first.as_secs_f64() * 1e6,
+        "slowest_first_us": first.unwrap_or_default().as_secs_f64() * 1e6,
     }))
 }
 
