@@ -30,7 +30,6 @@ mod newline;
 mod origin;
 mod patient;
 mod pool;
-mod prefixed;
 mod process;
 mod scheduler;
 mod scram;

@@ -3,6 +3,7 @@
 //! Runs on the gateway's runtime thread. A socket that cannot be bound is a warning; the others go on. The socket file is ours only if
 //! we made it: it is moved into place whole, and taken away only while it is still the one we made.
 
+use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -24,7 +25,6 @@ use crate::gateway::Gateway;
 use crate::handler::Session;
 use crate::host::{Demand, Level};
 use crate::http::Connection;
-use crate::prefixed::Prefixed;
 use crate::{http, newline};
 
 /// Connections that are told that there are too many; beyond these they are just closed.
@@ -252,7 +252,8 @@ async fn unix_client(gateway: Arc<Gateway>, mut stream: UnixStream, _place: Plac
     }
     let connection = Connection { network: Network::Unix, uid: Some(uid), origin: format!("uid {uid}").into() };
     if first[0].is_ascii_alphabetic() {
-        http::serve(gateway, connection, Prefixed::new(first, stream)).await;
+        let (reader, writer) = stream.into_split();
+        http::serve(gateway, connection, tokio::io::join(Cursor::new(first).chain(reader), writer)).await;
     } else {
         let session = Session::new(connection.caller(&config), None);
         let Ok(watched) = stream.as_fd().try_clone_to_owned() else { return };
