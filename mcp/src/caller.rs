@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::types::Form;
+use crate::types::{About, Form};
 
 /// Where a connection comes from, as far as rules depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +49,17 @@ pub struct Caller {
     pub network: Network,
     /// Key of the back-off: the address or the user that failed attempts are counted for.
     pub origin: Arc<str>,
+    /// The URL asks for read-only calls.
+    pub read_only: bool,
+    /// Headers of the HTTP request as a JSON object, without credentials; only for those whose policies may ask for them.
+    pub headers: Option<Arc<str>>,
 }
 
 /// What a credential stands for, as the keeper answered it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Principal {
-    /// `token:<id>`, `peer:<uid>`, `password:<role>` or `anonymous`.
-    pub id: String,
+    /// What else is known of the caller; `about.principal` is what executors are kept apart by.
+    pub about: Arc<About>,
     pub database: u32,
     pub role: u32,
     /// The role that its processes connect as: itself, or the bridge role.

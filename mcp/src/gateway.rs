@@ -19,7 +19,7 @@ use crate::logins::{LoginError, Logins};
 use crate::pool::{Lease, Pool};
 use crate::process::Lost;
 use crate::scheduler::Key;
-use crate::types::{Form, Job, JobKind, Outcome, Reply};
+use crate::types::{Caps, Form, Job, JobKind, Outcome, Reply};
 
 /// How often one call may be turned back by changes of roles or settings before it is given up.
 const ATTEMPTS: usize = 5;
@@ -29,6 +29,19 @@ const SWEEP: Duration = Duration::from_secs(1);
 const LOOK_FOR_USE: Duration = Duration::from_secs(30);
 /// Log lines about refused callers: at most one in this time, with a count of the others.
 const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// What a caller asks for.
+pub struct Request<'a> {
+    pub kind: JobKind,
+    /// Name of the tool; empty unless `kind` is `Call`.
+    pub tool: &'a str,
+    /// A JSON object.
+    pub arguments: &'a [u8],
+    /// What the client calls itself.
+    pub client: &'a str,
+    /// The request's JSON-RPC id, as the client wrote it.
+    pub id: &'a str,
+}
 
 /// What a call comes to.
 #[derive(Debug)]
@@ -186,32 +199,16 @@ impl Gateway {
     }
 
     /// Runs one job for a caller. Dropping the future cancels it, so does the token.
-    pub async fn call(
-        &self,
-        caller: &Caller,
-        kind: JobKind,
-        tool: &str,
-        arguments: &[u8],
-        client: &str,
-        cancel: &CancellationToken,
-    ) -> Result<Answer, LoginError> {
+    pub async fn call(&self, caller: &Caller, request: &Request<'_>, cancel: &CancellationToken) -> Result<Answer, LoginError> {
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
-        let answer = self.attempt(caller, kind, tool, arguments, client, cancel).await;
+        let answer = self.attempt(caller, request, cancel).await;
         if answer.as_ref().map_or(true, |a| a.is_error) {
             self.counters.errors.fetch_add(1, Ordering::Relaxed);
         }
         answer
     }
 
-    async fn attempt(
-        &self,
-        caller: &Caller,
-        kind: JobKind,
-        tool: &str,
-        arguments: &[u8],
-        client: &str,
-        cancel: &CancellationToken,
-    ) -> Result<Answer, LoginError> {
+    async fn attempt(&self, caller: &Caller, request: &Request<'_>, cancel: &CancellationToken) -> Result<Answer, LoginError> {
         let mut login = self.login(caller, false).await?;
         let mut held: Option<Lease> = None;
         for _ in 0..ATTEMPTS {
@@ -227,7 +224,7 @@ impl Gateway {
                 role_name: principal.role_name.as_str().into(),
                 login: principal.login,
                 form: principal.form,
-                principal: principal.id.clone(),
+                principal: principal.about.principal.clone(),
             };
             let mut lease = match held.take().filter(|lease| *lease.key() == key) {
                 Some(lease) => lease,
@@ -245,13 +242,17 @@ impl Gateway {
             }
             let job = Job {
                 id: self.next_id.fetch_add(1, Ordering::Relaxed),
-                kind,
-                tool: tool.to_string(),
-                read_only: principal.read_only,
-                client: client.to_string(),
+                kind: request.kind,
+                tool: request.tool.to_string(),
+                read_only: principal.read_only || caller.read_only,
+                client: request.client.to_string(),
                 role: if principal.form == Form::Bridge { principal.role } else { 0 },
+                request: request.id.to_string(),
+                headers: caller.headers.as_deref().map(str::to_string),
+                about: lease.tell(&principal.about),
+                caps: Caps::default(),
             };
-            let ran = unless_cancelled(cancel, lease.run(&job, arguments)).await;
+            let ran = unless_cancelled(cancel, lease.run(&job, request.arguments)).await;
             let answer = match ran {
                 Some(answer) => answer,
                 None => lease.cancel().await,

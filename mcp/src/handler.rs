@@ -17,7 +17,7 @@ use rmcp::service::{RequestContext, RoleServer};
 
 use crate::caller::Caller;
 use crate::error::{self, CallError, Kind};
-use crate::gateway::{Answer, Gateway};
+use crate::gateway::{Answer, Gateway, Request};
 use crate::logins::LoginError;
 use crate::splice::Splices;
 use crate::types::JobKind;
@@ -75,7 +75,10 @@ impl Handler {
         arguments: &[u8],
     ) -> Result<Answer, ErrorData> {
         let client = client_name(context, session);
-        let call = self.gateway.call(&session.caller, kind, tool, arguments, &client, &context.ct);
+        // As it is in JSON: a string keeps its quotes, so that 1 and "1" stay apart.
+        let id = serde_json::to_string(&context.id).unwrap_or_default();
+        let request = Request { kind, tool, arguments, client: &client, id: &id };
+        let call = self.gateway.call(&session.caller, &request, &context.ct);
         match AssertUnwindSafe(call).catch_unwind().await {
             // Nobody reads this answer: the library drops it.
             Ok(Ok(_)) if context.ct.is_cancelled() => Err(ErrorData::internal_error("the call was cancelled", None)),

@@ -54,7 +54,14 @@ impl Connection {
     /// The caller that the connection itself vouches for, in the default database.
     pub fn caller(&self, config: &Config) -> Caller {
         let credential = self.uid.map_or(Credential::Nothing, |uid| Credential::Peer { uid });
-        Caller { credential, database: config.database.as_str().into(), network: self.network, origin: self.origin.clone() }
+        Caller {
+            credential,
+            database: config.database.as_str().into(),
+            network: self.network,
+            origin: self.origin.clone(),
+            read_only: false,
+            headers: None,
+        }
     }
 }
 

@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn job_keeps_its_raw_arguments() {
-        let job = Job { id: 7, kind: JobKind::Call, tool: "execute_sql".into(), read_only: true, client: "é".into(), role: 0 };
+        let job = Job { id: 7, kind: JobKind::Call, tool: "execute_sql".into(), read_only: true, client: "é".into(), ..Job::default() };
         let mut decoder = Decoder::new(1000);
         decoder.feed(&encode_job(&job, br#"{"query":"select 1"}"#));
         let frame = decoder.next_frame().unwrap().unwrap();

@@ -3,7 +3,7 @@
 //! Runs on the gateway's runtime thread. A keeper is started at the first question about its database and leaves after a while without
 //! one, so that it does not stand in the way of DROP DATABASE for ever. One question at a time; the SQL is `mcp._keeper`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,13 @@ pub struct Facts {
     #[serde(default)]
     pub read_only: bool,
     pub verifier: Option<String>,
+    pub label: Option<String>,
+    /// Settings that the token carries.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// Names of the settings that any token of the database carries.
+    #[serde(default)]
+    pub locked: Vec<String>,
 }
 
 struct Keeper {
@@ -93,7 +100,7 @@ impl Keepers {
         }
         let Some(running) = process.as_mut() else { return Err(lost()) };
         let asked_at = self.children.tick();
-        let job = Job { id: asked_at, kind: JobKind::Keeper, tool: String::new(), read_only: true, client: String::new(), role: 0 };
+        let job = Job { id: asked_at, kind: JobKind::Keeper, read_only: true, ..Job::default() };
         let arguments = serde_json::to_vec(question).unwrap_or_default();
         let answer = timeout(ANSWER_LIMIT, async {
             running.send(&job, &arguments).await?;

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::error::{CallError, Kind};
 use crate::keepers::{Facts, Keepers};
 use crate::scram;
-use crate::types::Form;
+use crate::types::{About, Form};
 
 const KEEP: Duration = Duration::from_secs(60);
 /// Logins kept at once; a flood of valid credentials empties the memory rather than growing it.
@@ -232,8 +232,13 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
         }
     };
     let until = [facts.valid_until, facts.token_expires].into_iter().flatten().reduce(f64::min);
+    let mut settings = facts.settings;
+    for name in facts.locked {
+        settings.entry(name).or_default();
+    }
+    let about = About { principal: facts.principal, label: facts.label, subject: None, settings };
     let principal = Principal {
-        id: facts.principal,
+        about: Arc::new(about),
         database,
         role: facts.role_oid,
         login,

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::{CallError, Kind};
 use crate::process::{Lost, Process};
 use crate::scheduler::{Acquired, Grant, Key, Scheduler};
-use crate::types::{Job, Reply};
+use crate::types::{About, Job, Reply};
 
 pub struct Pool {
     children: Arc<Children>,
@@ -127,6 +127,16 @@ impl Lease {
     /// The epoch of the process's hello.
     pub fn ready_at(&self) -> u64 {
         self.process.as_ref().map_or(u64::MAX, |p| p.ready_at)
+    }
+
+    /// What the next job has to say of its caller: nothing, if the process knows it already.
+    pub fn tell(&mut self, about: &Arc<About>) -> Option<Box<About>> {
+        let process = self.process.as_mut()?;
+        if process.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, about)) {
+            return None;
+        }
+        process.told = Some(about.clone());
+        Some(Box::new(About::clone(about)))
     }
 
     async fn start(&mut self) -> Result<(), CallError> {

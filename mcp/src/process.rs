@@ -3,6 +3,7 @@
 //! Whoever owns the value owns the process: dropping it closes the socket, and the process leaves by itself. No job is sent twice by
 //! this file; whether a lost one may be tried again is the caller's decision.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
 use crate::ipc::{self, Decoder, KIND_REPLY, MAX_FRAME};
-use crate::types::{Job, Reply};
+use crate::types::{About, Job, Reply};
 
 /// How long a cancelled call may take to end by itself before it is terminated, and then before its process is given up.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -37,11 +38,13 @@ pub struct Process {
     /// Jobs sent.
     pub calls: u64,
     pub idle_since: Instant,
+    /// What the process was last told of its caller.
+    pub told: Option<Arc<About>>,
 }
 
 impl Process {
     pub fn new(stream: UnixStream, pid: i32, ready_at: u64) -> Process {
-        Process { stream, decoder: Decoder::new(MAX_FRAME), pid, ready_at, calls: 0, idle_since: Instant::now() }
+        Process { stream, decoder: Decoder::new(MAX_FRAME), pid, ready_at, calls: 0, idle_since: Instant::now(), told: None }
     }
 
     pub fn pid(&self) -> i32 {

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{self, CallError, Kind};
-use crate::gateway::{Answer, Gateway};
+use crate::gateway::{Answer, Gateway, Request};
 use crate::handler::{self, Session, UNAUTHENTICATED};
 use crate::logins::LoginError;
 use crate::splice;
@@ -124,7 +124,8 @@ impl Shortcut {
     /// Runs the call. `None`: the client cancelled it, and gets no answer.
     pub async fn answer(&self, gateway: &Gateway, session: &Session, client: &str, cancel: &CancellationToken) -> Option<Vec<u8>> {
         let client = self.client.as_deref().unwrap_or(client);
-        let call = gateway.call(&session.caller, JobKind::Call, &self.name, &self.arguments, client, cancel);
+        let request = Request { kind: JobKind::Call, tool: &self.name, arguments: &self.arguments, client, id: &self.id };
+        let call = gateway.call(&session.caller, &request, cancel);
         let outcome = AssertUnwindSafe(call).catch_unwind().await;
         if cancel.is_cancelled() {
             return None;

@@ -3,11 +3,13 @@
 //! The ground floor of this crate: no I/O, no runtime, no policy. Both ends of every socket are built from the same source, so the
 //! shapes need no version of their own; a process of an older build is replaced, never spoken to.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What an executor or a keeper is asked to do. The tool's arguments follow the header as raw JSON bytes and are not part of it, so
 /// that the gateway never parses what only the executor needs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Job {
     /// Number of the call, unique within the gateway's life.
     pub id: u64,
@@ -24,12 +26,57 @@ pub struct Job {
     /// OID of the role to run as; 0 for a direct executor, which already is that role.
     #[serde(default)]
     pub role: u32,
+    /// The caller's own id of the request, as it wrote it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request: String,
+    /// Headers of the HTTP request as a JSON object, for callers whose policies may ask for them; without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<String>,
+    /// Who calls. Left out when it is the same as in the job before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Box<About>>,
+    #[serde(default, skip_serializing_if = "Caps::is_none")]
+    pub caps: Caps,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known of a caller besides the role: what `mcp.current_caller()` shows, and the settings that its SQL can read and not change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// `token:<id>`, `peer:<uid>`, `password:<role>`, `jwt:<issuer>:<subject>` or `anonymous`.
+    pub principal: String,
+    /// Label of the token, or name of the operating system user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// `sub` of a JSON Web Token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Locked settings by name. Those that other callers of the database carry and this one does not are here with an empty value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What one call may cost, below what the server and the role allow anyway. `None`: no limit of the caller's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caps {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rows: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+impl Caps {
+    pub fn is_none(&self) -> bool {
+        *self == Caps::default()
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
     /// `tools/call`.
+    #[default]
     Call,
     /// `tools/list`.
     List,
