@@ -1,6 +1,7 @@
 -- Owns: the declarations of the functions that live in the library. The symbol of each is said here and nowhere else.
--- Runs: _invalidate within the statement of whoever changes a token or the peer map; the others in an administrator's session.
--- Must not: be executable by anybody but the owner and, as sql/90_grants.sql says, mcp_admin.
+-- Runs: _invalidate within the statement of whoever changes a token or the peer map; current_caller in a call of the MCP server; the others in an
+-- administrator's session.
+-- Must not: be executable by anybody but the owner and, as sql/90_grants.sql says, mcp_admin; current_caller is everybody's.
 
 create function mcp._random_bytes(length integer) returns bytea
     language c volatile strict parallel restricted
@@ -25,3 +26,9 @@ create function mcp._start() returns void
     as 'MODULE_PATHNAME', 'supabase_mcp_start_wrapper';
 comment on function mcp._start() is
     'Starts the gateway unless it runs already; it is one process for the whole server';
+
+create function mcp.current_caller() returns jsonb
+    language c stable parallel restricted
+    as 'MODULE_PATHNAME', 'supabase_mcp_current_caller_wrapper';
+comment on function mcp.current_caller() is
+    'Who makes this call: principal, token_label, subject, client, tool, request_id; null outside of a call. For policies, triggers and defaults';

@@ -5,6 +5,33 @@
 -- The rules are row-level security, not code in SECURITY DEFINER functions: a policy judges the true current user, also
 -- when a function of somebody else stands between, and it holds for plain INSERT and DELETE as well.
 
+create function mcp._settings_fault(settings jsonb) returns text
+language plpgsql immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    item record;
+begin
+    if jsonb_typeof(settings) <> 'object' then
+        return 'settings must be an object of names and texts';
+    end if;
+    if (select count(*) from jsonb_object_keys(settings)) > 100 or length(settings::text) > 65536 then
+        return 'settings may hold 100 names and 64 kB';
+    end if;
+    for item in select * from jsonb_each(settings) loop
+        -- One spelling: names of settings are the same in capitals, and two would be two here.
+        if item.key !~ '^[a-z_][a-z0-9_$]*([.][a-z_][a-z0-9_$]*)+$' or length(item.key) > 200 then
+            return format('"%s" cannot be the name of a setting: it takes a prefix and a name in lower case, such as app.tenant_id', item.key);
+        end if;
+        if starts_with(item.key, 'supabase_mcp.') or item.key in ('request.headers', 'request.method', 'request.path') then
+            return format('"%s" is set by the server itself', item.key);
+        end if;
+    end loop;
+    return null;
+end
+$$;
+comment on function mcp._settings_fault(jsonb) is 'What is wrong with the settings of a token; null if nothing is';
+
 create table mcp._tokens (
     id bigint generated always as identity primary key,
     hash bytea not null unique check (pg_catalog.octet_length(hash) operator(pg_catalog.=) 32),
@@ -13,6 +40,7 @@ create table mcp._tokens (
     label text unique check (label operator(pg_catalog.<>) ''),
     expires_at timestamptz,
     read_only boolean not null default false,
+    settings jsonb not null default '{}' check (mcp._settings_fault(settings) is null),
     created_at timestamptz not null default pg_catalog.now(),
     created_by name not null default current_user
 );
@@ -23,6 +51,7 @@ comment on column mcp._tokens.role is 'Role that a call with this token runs as'
 comment on column mcp._tokens.label is 'What the token is for, in the words of whoever made it; unique, to revoke it by';
 comment on column mcp._tokens.expires_at is 'From this time on the token is refused; null for never';
 comment on column mcp._tokens.read_only is 'Calls with this token run read-only whatever the role may do';
+comment on column mcp._tokens.settings is 'Settings by name that calls with this token can read and not change, such as app.tenant_id';
 comment on column mcp._tokens.created_at is 'When the token was made';
 comment on column mcp._tokens.created_by is 'Role that made the token';
 comment on constraint _tokens_pkey on mcp._tokens is 'Tokens are known by number';
@@ -30,6 +59,7 @@ comment on constraint _tokens_hash_key on mcp._tokens is 'The look-up of every c
 comment on constraint _tokens_hash_check on mcp._tokens is 'SHA-256 has 32 bytes';
 comment on constraint _tokens_label_key on mcp._tokens is 'A label names one token, so that revoking by label is unambiguous';
 comment on constraint _tokens_label_check on mcp._tokens is 'No label is null, not an empty text';
+comment on constraint _tokens_settings_check on mcp._tokens is 'Names and values are such that an executor can take them on';
 comment on sequence mcp._tokens_id_seq is 'Numbers of mcp._tokens';
 
 create table mcp._peer_map (
@@ -87,7 +117,7 @@ select pg_catalog.pg_extension_config_dump('mcp._peer_map',
 
 -- security_invoker: the policies above must judge the reader, not the views' owner.
 create view mcp.tokens with (security_invoker = true) as
-    select t.id, t.label, t.role, t.read_only, t.expires_at,
+    select t.id, t.label, t.role, t.read_only, t.settings, t.expires_at,
            case
                when r.oid is null then 'role dropped'
                when t.expires_at operator(pg_catalog.<=) pg_catalog.now() then 'expired'
@@ -101,6 +131,7 @@ comment on column mcp.tokens.id is 'Number of the token, for mcp.revoke_token';
 comment on column mcp.tokens.label is 'What the token is for';
 comment on column mcp.tokens.role is 'Role that a call with this token runs as';
 comment on column mcp.tokens.read_only is 'Whether calls with this token are kept read-only';
+comment on column mcp.tokens.settings is 'Settings that calls with this token can read and not change';
 comment on column mcp.tokens.expires_at is 'From this time on the token is refused; null for never';
 comment on column mcp.tokens.state is 'active, expired or role dropped; the last two are refused';
 comment on column mcp.tokens.created_at is 'When the token was made';

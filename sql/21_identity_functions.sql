@@ -66,13 +66,27 @@ $$;
 comment on function mcp._check_may_give(regrole) is
     'Raises unless the current user may hand out access as the role; warns when such access would be refused';
 
+create function mcp._settings_taken(settings jsonb) returns text
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- What SET alone has made up is not listed in pg_settings; what an executor has locked is, in calls.
+    select format('"%s" is a setting of PostgreSQL or of an extension; give it to the role with ALTER ROLE ... SET', min(s.name))
+      from pg_settings s
+     where settings ? lower(s.name)
+       and s.short_desc not like '%set by the MCP server for each caller%'
+    having count(*) > 0
+$$;
+comment on function mcp._settings_taken(jsonb) is 'Which of a token''s settings has a meaning of its own; null if none has';
+
 create function mcp.create_token(role regrole, label text default null, expires_at timestamptz default null,
-                                 read_only boolean default false) returns text
+                                 read_only boolean default false, settings jsonb default null) returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     -- base64url without padding, which travels unchanged in a header, a URL and a shell.
+    fault constant text := coalesce(mcp._settings_fault(settings), mcp._settings_taken(settings));
     token constant text := 'mcp_' || translate(rtrim(encode(mcp._random_bytes(32), 'base64'), '='), '+/', '-_');
 begin
     perform mcp._check_may_give(role);
@@ -83,13 +97,16 @@ begin
         raise exception 'there is a token with the label "%" already', label
             using errcode = 'unique_violation', hint = 'Choose another label, or call mcp.revoke_token with this one first.';
     end if;
-    insert into mcp._tokens (hash, role, label, expires_at, read_only)
-    values (sha256(convert_to(token, 'UTF8')), role, nullif(label, ''), expires_at, coalesce(read_only, false));
+    if fault is not null then
+        raise exception '%', fault using errcode = 'invalid_parameter_value';
+    end if;
+    insert into mcp._tokens (hash, role, label, expires_at, read_only, settings)
+    values (sha256(convert_to(token, 'UTF8')), role, nullif(label, ''), expires_at, coalesce(read_only, false), coalesce(settings, '{}'));
     return token;
 end
 $$;
-comment on function mcp.create_token(regrole, text, timestamptz, boolean) is
-    'Makes a bearer token that stands for a role, and returns it. It is shown this once and cannot be read again';
+comment on function mcp.create_token(regrole, text, timestamptz, boolean, jsonb) is
+    'Makes a bearer token that stands for a role, and returns it. It is shown this once and cannot be read again. Its calls can read the settings, and not change them';
 
 create function mcp.revoke_token(id bigint) returns void
 language plpgsql volatile

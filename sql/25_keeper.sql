@@ -43,7 +43,7 @@ begin
         if request ->> 'token' !~ '^[0-9a-f]{64}$' then
             return not_found;
         end if;
-        select t.id, t.label, t.role, t.expires_at, t.read_only into token
+        select t.id, t.label, t.role, t.expires_at, t.read_only, t.settings into token
           from mcp._tokens t where t.hash = decode(request ->> 'token', 'hex');
         -- The clock and not now(): the keeper may have waited for its transaction.
         if not found or token.expires_at <= clock_timestamp() then
@@ -54,6 +54,8 @@ begin
             'principal', 'token:' || token.id,
             'label', token.label,
             'read_only', token.read_only,
+            -- A value that is no text is given as its JSON: claims, say.
+            'settings', (select coalesce(jsonb_object_agg(s.key, coalesce(s.value #>> '{}', '')), '{}') from jsonb_each(token.settings) s),
             'token_expires', case when isfinite(token.expires_at) then floor(extract(epoch from token.expires_at)) end);
 
     elsif peer is not null then
@@ -96,6 +98,8 @@ begin
         raise exception 'the keeper does not know this request' using errcode = 'invalid_parameter_value';
     end if;
 
+    -- What one token carries is locked for all callers, or those without it could pretend to carry it.
+    answer := answer || jsonb_build_object('locked', array(select distinct k from mcp._tokens t, jsonb_object_keys(t.settings) k));
     -- A role that was dropped meanwhile has no facts, and its credential stands for nobody.
     return coalesce(jsonb_build_object('found', true) || answer || mcp._role_facts(role_oid), not_found);
 end

@@ -40,6 +40,12 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    -- Many end users are one of these roles, told apart by their claims. What they may ask of the API is tables through policies;
+    -- free SQL opens much more (catalogs, statistics, every function that PUBLIC may call), so it is given by name only.
+    shared constant boolean := exists (select from pg_roles r
+                                        where r.oid = role
+                                          and (r.rolname in ('anon', 'authenticated')
+                                               or r.rolname = any (regexp_split_to_array(coalesce(current_setting('supabase_mcp.jwt_roles', true), ''), '\s*,\s*'))));
     granted text[] := '{}';
     unknown text;
     item record;
@@ -62,17 +68,25 @@ begin
     for item in
         select b.tool, b.function
           from mcp._builtin_tools() b
-         where case when b.writes then coalesce(write, false) else tools is null or b.tool = any (tools) end
+         where case
+                   when b.writes then coalesce(write, false) and (not shared or coalesce('execute_sql' = any (tools), false))
+                   when tools is null then not (shared and b.tool in ('execute_sql', 'explain_query'))
+                   else b.tool = any (tools)
+               end
          order by b.tool
     loop
         execute format('grant execute on function %s to %s', item.function, role);
         granted := granted || item.tool;
     end loop;
+    if shared and not ('execute_sql' = any (granted)) then
+        raise notice 'role % has no free SQL, since many end users share it', role
+            using hint = format('If you want that: select mcp.grant_tools(%L, tools => ''{execute_sql}'');', role::text);
+    end if;
     return granted;
 end
 $$;
 comment on function mcp.grant_tools(regrole, boolean, text[]) is
-    'Lets a role use the built-in tools, or those named; with write also lets it change data through execute_sql. Adds, never takes away';
+    'Lets a role use the built-in tools, or those named; with write also lets it change data through execute_sql. Roles of end users (anon, authenticated, supabase_mcp.jwt_roles) get execute_sql by name only. Adds, never takes away';
 
 create function mcp.revoke_tools(role regrole) returns void
 language plpgsql volatile security definer

@@ -32,14 +32,17 @@ end
 $$;
 
 grant usage on schema mcp to mcp_admin;
+-- Policies and triggers ask it as whoever fires them.
+grant execute on function mcp.current_caller() to public;
 
 -- Reading all but the hash; row level security says what may be added and removed.
-grant select (id, role, label, expires_at, read_only, created_at, created_by), insert (hash, role, label, expires_at, read_only), delete
+grant select (id, role, label, expires_at, read_only, settings, created_at, created_by),
+      insert (hash, role, label, expires_at, read_only, settings), delete
     on mcp._tokens to mcp_admin;
 grant select, insert (os_user, role), delete on mcp._peer_map to mcp_admin;
 grant select on mcp.tokens, mcp.peer_map to mcp_admin;
 
-grant execute on function mcp.create_token(regrole, text, timestamptz, boolean) to mcp_admin;
+grant execute on function mcp.create_token(regrole, text, timestamptz, boolean, jsonb) to mcp_admin;
 grant execute on function mcp.revoke_token(bigint) to mcp_admin;
 grant execute on function mcp.revoke_token(text) to mcp_admin;
 grant execute on function mcp.map_peer(text, regrole) to mcp_admin;
@@ -54,6 +57,8 @@ grant execute on function mcp.on() to mcp_admin;
 -- What those call in the name of the administrator.
 grant execute on function mcp._privileged(oid) to mcp_admin;
 grant execute on function mcp._check_may_give(regrole) to mcp_admin;
+grant execute on function mcp._settings_fault(jsonb) to mcp_admin;
+grant execute on function mcp._settings_taken(jsonb) to mcp_admin;
 grant execute on function mcp._random_bytes(integer) to mcp_admin;
 grant execute on function mcp._admin(text, text) to mcp_admin;
 grant execute on function mcp._start() to mcp_admin;

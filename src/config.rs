@@ -23,6 +23,7 @@ static ALLOWED_HOSTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>
 static ALLOWED_ORIGINS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static ANONYMOUS_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static PRIVILEGED_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static LOCKED_SETTINGS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static PEER_EQUAL_NAMES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static MAX_CONNECTIONS: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static MAX_BODY_BYTES: GucSetting<i32> = GucSetting::<i32>::new(4 * 1024 * 1024);
@@ -98,6 +99,12 @@ pub fn define() {
         c"Names the roles that are served although they are, or can become, superusers or the like.",
         c"A comma-separated list. Such a role can do anything to the server.",
         &PRIVILEGED_ROLES,
+    );
+    text(
+        c"supabase_mcp.locked_settings",
+        c"Names settings that callers can read and not change, besides those that tokens carry.",
+        c"A comma-separated list of names such as app.tenant_id; they are empty for callers who carry none.",
+        &LOCKED_SETTINGS,
     );
     GucRegistry::define_bool_guc(
         c"supabase_mcp.peer_equal_names",
@@ -221,6 +228,7 @@ pub fn gateway(preloaded: bool) -> Config {
         queue_timeout: time(&QUEUE_TIMEOUT),
         anonymous_role: word(&ANONYMOUS_ROLE),
         privileged_roles: list(&PRIVILEGED_ROLES),
+        locked_settings: list(&LOCKED_SETTINGS),
         peer_equal_names: PEER_EQUAL_NAMES.get(),
     }
 }

@@ -11,6 +11,7 @@ use mcp::types::AdminCommand;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::exec::caller;
 use crate::pg::server;
 use crate::worker::gateway;
 
@@ -64,6 +65,12 @@ fn supabase_mcp_admin(command: &str, database: Option<&str>) -> String {
             String::new()
         }
     }
+}
+
+/// Who makes the call that runs: a JSON object; null in an ordinary session.
+#[pg_extern]
+fn supabase_mcp_current_caller() -> Option<pgrx::JsonB> {
+    caller::current().map(pgrx::JsonB)
 }
 
 fn ask(command: &AdminCommand) -> Result<String, String> {

@@ -49,6 +49,8 @@ pub struct Config {
     pub anonymous_role: Option<String>,
     /// Roles that are served although they could get past every other guard.
     pub privileged_roles: Vec<String>,
+    /// Settings that no caller may change, besides those that tokens carry.
+    pub locked_settings: Vec<String>,
     /// A peer's operating system name stands for the role of the same name.
     pub peer_equal_names: bool,
 }
@@ -88,6 +90,7 @@ pub mod tests {
             queue_timeout: Duration::from_secs(10),
             anonymous_role: None,
             privileged_roles: vec![],
+            locked_settings: vec![],
             peer_equal_names: false,
         }
     }

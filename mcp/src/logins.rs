@@ -233,7 +233,10 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
     };
     let until = [facts.valid_until, facts.token_expires].into_iter().flatten().reduce(f64::min);
     let mut settings = facts.settings;
-    for name in facts.locked {
+    // As PostgREST has it for every request: `auth.role()` knows the role of any caller.
+    settings.entry("request.jwt.claims".into()).or_insert_with(|| json!({"role": facts.role}).to_string());
+    // What one caller carries is out of reach for all, or those without it could pretend to carry it.
+    for name in facts.locked.into_iter().chain(config.locked_settings.iter().map(|name| name.to_ascii_lowercase())) {
         settings.entry(name).or_default();
     }
     let about = About { principal: facts.principal, label: facts.label, subject: None, settings };

@@ -4,6 +4,7 @@
 //! nothing of sockets; never decides who the caller is.
 
 mod args;
+pub mod caller;
 mod explain;
 mod failure;
 pub mod keeper;
@@ -17,6 +18,7 @@ use mcp::types::{Job, JobKind, Outcome};
 
 use crate::config::{self, Limits};
 use crate::pg::identity::Identity;
+use crate::pg::locked::{self, Locked};
 use crate::pg::privilege;
 use crate::pg::query::Workspace;
 use crate::pg::session::Ran;
@@ -71,6 +73,9 @@ pub struct Executor {
     /// By the last call.
     ran: Ran,
     workspace: Workspace,
+    locked: Locked,
+    /// What the headers are set to.
+    headers: String,
     client: String,
     pub payload: Vec<u8>,
 }
@@ -79,6 +84,7 @@ impl Executor {
     /// In a process that is connected and prepared.
     pub fn new(pg: &mut Pg, identity: Identity) -> Result<Executor, PgError> {
         let workspace = Workspace::new(pg)?;
+        let locked = Locked::new(pg)?;
         let tx = pg.begin(&identity)?;
         privilege::refresh(&tx)?;
         let seen = inval::seen(&tx);
@@ -91,6 +97,8 @@ impl Executor {
             memory: tools::Memory::default(),
             ran: Ran::Anything,
             workspace,
+            locked,
+            headers: String::new(),
             client: String::new(),
             payload: Vec::new(),
         })
@@ -108,6 +116,9 @@ impl Executor {
         }
         if !self.identity.bind(job.role) {
             return Answer::RETIRE;
+        }
+        if let Err(error) = self.introduce(pg, job) {
+            return self.broken(&error);
         }
         if self.client != job.client && guc::set_application_name(pg, &job.client).is_ok() {
             self.client.clone_from(&job.client);
@@ -158,6 +169,20 @@ impl Executor {
             JobKind::Keeper => Err(Failure::new(CallError::new(Kind::Internal, "not a keeper"))),
         };
         result.map_err(|failure| NoResult::Refused(failure.into_call_error(deadline.passed())))
+    }
+
+    /// Lets the call's SQL read who calls.
+    fn introduce(&mut self, pg: &Pg, job: &Job) -> Result<(), PgError> {
+        caller::note(job);
+        if let Some(about) = &job.about {
+            self.locked.replace(pg, &about.settings)?;
+        }
+        let headers = job.headers.as_deref().unwrap_or_default();
+        if self.headers != headers {
+            self.locked.set(pg, locked::HEADERS, headers)?;
+            self.headers = headers.into();
+        }
+        Ok(())
     }
 
     /// Takes on the settings of the role that a bridge is going to stand for.

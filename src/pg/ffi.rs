@@ -54,8 +54,8 @@ pub struct PortHead {
     _sock: c_int,
     _noblock: bool,
     _proto: u32,
-    _laddr: SockAddr,
-    _raddr: SockAddr,
+    pub laddr: SockAddr,
+    pub raddr: SockAddr,
     _remote: [*mut c_char; 2],
     _remote_hostname: [c_int; 2],
     _remote_port: *mut c_char,
@@ -69,8 +69,8 @@ pub struct PortHead {
 
 /// `libpq/pqcomm.h`
 #[repr(C)]
-struct SockAddr {
-    _addr: libc::sockaddr_storage,
+pub struct SockAddr {
+    pub addr: libc::sockaddr_storage,
     _salen: libc::socklen_t,
 }
 
@@ -145,6 +145,18 @@ unsafe extern "C-unwind" {
         level: c_int,
         is_reload: bool,
     ) -> c_int;
+    pub fn DefineCustomStringVariable(
+        name: *const c_char,
+        short: *const c_char,
+        long: *const c_char,
+        value: *mut *mut c_char,
+        boot_value: *const c_char,
+        context: GucContext::Type,
+        flags: c_int,
+        check: GucStringCheckHook,
+        assign: GucStringAssignHook,
+        show: GucShowHook,
+    );
     pub fn ParseLongOption(text: *const c_char, name: *mut *mut c_char, value: *mut *mut c_char);
     pub fn ProcessConfigFile(context: GucContext::Type);
 

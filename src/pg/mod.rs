@@ -14,6 +14,7 @@ pub mod guc;
 pub mod hook;
 pub mod identity;
 pub mod inval;
+pub mod locked;
 mod memory;
 pub mod privilege;
 pub mod query;

@@ -54,6 +54,9 @@ fn make_port(pg: &mut Pg) -> Result<(), PgError> {
                 let head = port.cast::<ffi::PortHead>();
                 let user = ffi::GetUserNameFromId(pg_sys::GetSessionUserId(), true);
                 let database = ffi::get_database_name(pg_sys::MyDatabaseId);
+                // A family without TCP: settings of TCP connections are asked of the socket otherwise, and there is none.
+                (*head).laddr.addr.ss_family = libc::AF_UNIX as libc::sa_family_t;
+                (*head).raddr.addr.ss_family = libc::AF_UNIX as libc::sa_family_t;
                 if !user.is_null() {
                     (*head).user_name = ffi::MemoryContextStrdup(pg_sys::TopMemoryContext, user);
                 }

@@ -108,6 +108,12 @@ def state_of_the_last_call(site):
     return caller.value("select count(*) from pg_prepared_statements") > 0
 
 
+def become_another_tenant(site):
+    caller = token_caller(site, "writer_direct", settings='{"app.tenant_id": "1"}')
+    result = caller.sql("set app.tenant_id = '2'; select current_setting('app.tenant_id')")
+    return not result.is_error and result.value == "2"
+
+
 ATTACKS = {
     # defence: (attack, Postgres versions on which nothing else stops it, defence in front of it that is out in both runs)
     "first_snapshot": (lift_by_set_transaction, range(15, 19), None),
@@ -119,6 +125,7 @@ ATTACKS = {
     "second_stage": (outlive_the_timeout, range(15, 19), None),
     "dummy_port": (crash_by_sslinfo, range(15, 19), None),
     "discard_all": (state_of_the_last_call, range(15, 19), None),
+    "locked_settings": (become_another_tenant, range(15, 19), None),
 }
 
 

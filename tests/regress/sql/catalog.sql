@@ -1,9 +1,9 @@
--- The rules that every object of the extension keeps: no grant to PUBLIC, a comment, a pinned search_path.
+-- The rules that every object of the extension keeps: no grant to PUBLIC but for current_caller, a comment, a pinned search_path.
 -- Runs as a superuser; changes nothing.
 set client_min_messages = error;
 create extension if not exists supabase_mcp;
 
--- Nobody but the owner and mcp_admin has any privilege, and PUBLIC none at all.
+-- Nobody but the owner and mcp_admin has any privilege. PUBLIC may ask who calls: a policy asks it as whoever fires it.
 create temp table privileges as
     select 'schema' as kind, n.nspname::text as name, a.grantee, a.privilege_type, a.is_grantable, n.nspowner as owner
       from pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a where n.nspname = 'mcp'
@@ -48,7 +48,7 @@ select rolname, shobj_description(oid, 'pg_authid') is not null as commented, ro
 select count(*) from pg_auth_members where member = 'mcp_bridge'::regrole;
 select has_database_privilege('mcp_bridge', current_database(), 'CONNECT');
 
--- Every function but the library's four has its search_path pinned.
+-- Every function but the library's has its search_path pinned.
 select p.oid::regprocedure as without_search_path
   from pg_proc p
  where p.pronamespace = 'mcp'::regnamespace
