@@ -4,6 +4,7 @@
 //! must not allocate per call beyond the request, nor understand more of an answer than where it ends.
 
 use crate::Options;
+use memchr::{memchr, memmem::find};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -191,7 +192,7 @@ impl Client {
     }
 
     fn line(&mut self) -> Option<(usize, usize)> {
-        let found = self.unread().get(self.searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
+        let found = self.unread().get(self.searched..).and_then(|rest| memchr(b'\n', rest));
         let Some(at) = found else {
             self.searched = self.unread().len();
             return None;
@@ -219,10 +220,6 @@ impl Client {
         self.used = end;
         Ok(Some((start, end)))
     }
-}
-
-fn find(bytes: &[u8], word: &[u8]) -> Option<usize> {
-    bytes.windows(word.len()).position(|window| window == word)
 }
 
 fn content_length(head: &[u8]) -> Option<usize> {
