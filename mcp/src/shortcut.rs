@@ -155,8 +155,7 @@ impl Shortcut {
         out.extend_from_slice(self.id.as_bytes());
         out.extend_from_slice(if self.modern { b",\"result\":{\"resultType\":\"complete\"," } else { b",\"result\":{" });
         out.extend_from_slice(b"\"content\":[{\"type\":\"text\",\"text\":");
-        // Writing a string into memory cannot fail.
-        let _ = serde_json::to_writer(&mut out, splice::text(&answer).as_ref());
+        splice::append_text(&mut out, &answer);
         out.extend_from_slice(b"}],\"structuredContent\":");
         splice::append_line(&mut out, &answer.payload);
         out.extend_from_slice(if answer.is_error { b",\"isError\":true}}" } else { b",\"isError\":false}}" });
