@@ -19,6 +19,9 @@ pub const KIND_REPLY: u8 = b'R';
 /// corrupt length from asking for gigabytes.
 pub const MAX_FRAME: usize = 256 * 1024 * 1024;
 
+/// Pieces below this are copied rather than handed over with the buffer's memory.
+const SHORT: usize = 8 * 1024;
+
 /// Bytes in front of a frame's body.
 const PREFIX: usize = 5;
 
@@ -88,6 +91,18 @@ pub fn split<H: serde::de::DeserializeOwned>(mut body: Vec<u8>) -> Result<(H, Ve
     Ok((header, body))
 }
 
+/// Takes the first `length` bytes out of a buffer that bytes are read into. A short piece is copied, so that the buffer keeps its memory for the
+/// next read; a long one keeps that memory itself.
+pub fn take_front(buffer: &mut Vec<u8>, length: usize) -> Vec<u8> {
+    if length >= SHORT {
+        let rest = buffer.split_off(length);
+        return std::mem::replace(buffer, rest);
+    }
+    let front = buffer[..length].to_vec();
+    buffer.drain(..length);
+    front
+}
+
 /// Collects bytes as they arrive and hands out whole frames.
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -123,8 +138,7 @@ impl Decoder {
             return Ok(None);
         }
         let kind = self.buffer[4];
-        let rest = self.buffer.split_off(4 + length);
-        let mut body = std::mem::replace(&mut self.buffer, rest);
+        let mut body = take_front(&mut self.buffer, 4 + length);
         body.drain(..PREFIX);
         Ok(Some(Frame { kind, body }))
     }

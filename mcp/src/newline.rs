@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
 use crate::handler::{Handler, Session, clip_name};
+use crate::ipc;
 use crate::shortcut::Shortcut;
 
 /// Requests of one connection that may be in work at the same time, and messages that may wait to be written. Reading pauses beyond
@@ -108,8 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Newline<S> {
     async fn next_line(&mut self) -> Line {
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.scanned..]) {
-                let rest = self.buffer.split_off(self.scanned + at + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
+                let mut line = ipc::take_front(&mut self.buffer, self.scanned + at + 1);
                 self.scanned = 0;
                 line.pop();
                 if std::mem::take(&mut self.skipping) {
