@@ -1,7 +1,7 @@
 //! What the caller may do with the extension, and whether the extension is still what it was.
 //!
-//! OIDs are looked up by name once and again after a change in functions or schemas; the privilege itself is checked at every call, so
-//! a REVOKE counts at the next one.
+//! OIDs are looked up by name once and again after a change in functions or schemas; the privilege itself is looked at again after any
+//! invalidation, so a REVOKE counts at the next call.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -33,6 +33,7 @@ thread_local! {
     static KNOWN: Cell<Known> = const {
         Cell::new(Known { schema: pg_sys::InvalidOid, extension: pg_sys::InvalidOid, gates: [pg_sys::InvalidOid; GATES] })
     };
+    static ANSWERS: Cell<Answers> = const { Cell::new(Answers { seen: 0, role: pg_sys::InvalidOid, gates: [None; GATES] }) };
     /// Version at the first look; an executor that outlives an upgrade must not serve the new version.
     static VERSION: Cell<Option<u64>> = const { Cell::new(None) };
 }
@@ -78,8 +79,35 @@ pub fn installed(_: &Tx) -> bool {
     KNOWN.get().extension != pg_sys::InvalidOid
 }
 
+/// Answers that hold for one role as long as no catalog has changed.
+#[derive(Clone, Copy)]
+struct Answers {
+    seen: u64,
+    role: Oid,
+    gates: [Option<bool>; GATES],
+}
+
+/// Whether the caller may pass the gate. Taken from memory as long as no invalidation has come since and the process is the same role.
+pub fn allows(tx: &Tx, gate: Gate) -> Result<bool, PgError> {
+    // Read before what it stands for is looked up, as everywhere.
+    let seen = inval::seen(tx);
+    // SAFETY: a plain variable of this process.
+    let role = unsafe { pg_sys::GetUserId() };
+    let mut answers = ANSWERS.get();
+    if answers.seen != seen || answers.role != role {
+        answers = Answers { seen, role, gates: [None; GATES] };
+    }
+    if let Some(answer) = answers.gates[gate as usize] {
+        return Ok(answer);
+    }
+    let answer = look_up(tx, gate)?;
+    answers.gates[gate as usize] = Some(answer);
+    ANSWERS.set(answers);
+    Ok(answer)
+}
+
 /// Whether the caller may pass the gate: USAGE on schema mcp and EXECUTE on the function.
-pub fn allows(_: &Tx, gate: Gate) -> Result<bool, PgError> {
+fn look_up(_: &Tx, gate: Gate) -> Result<bool, PgError> {
     let known = KNOWN.get();
     let function = known.gates[gate as usize];
     if function == pg_sys::InvalidOid || known.extension == pg_sys::InvalidOid {
