@@ -164,7 +164,7 @@ impl Gateway {
         }
         let config = self.config();
         let login = match anew {
-            true => self.logins.verify(caller, &config).await,
+            true => Box::pin(self.logins.verify(caller, &config)).await,
             false => self.logins.login(caller, &config).await,
         };
         if let Err(error) = &login {
@@ -255,7 +255,7 @@ impl Gateway {
             let ran = unless_cancelled(cancel, lease.run(&job, request.arguments)).await;
             let answer = match ran {
                 Some(answer) => answer,
-                None => lease.cancel().await,
+                None => Box::pin(lease.cancel()).await,
             };
             match answer {
                 Ok((Reply { outcome: Outcome::Stale, .. }, _)) => {

@@ -86,7 +86,8 @@ impl Logins {
         let known = self.kept().get(&key).filter(|k| k.since.elapsed() < KEEP).map(|k| k.login.clone());
         match known {
             Some(login) if still_good(&login.principal) => Ok(login),
-            _ => self.verify(caller, config).await,
+            // Rare, and its state is large: boxed, it is no part of every call's.
+            _ => Box::pin(self.verify(caller, config)).await,
         }
     }
 

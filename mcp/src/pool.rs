@@ -140,7 +140,8 @@ impl Lease {
     }
 
     async fn start(&mut self) -> Result<(), CallError> {
-        self.process = Some(self.pool.children.start(self.key.database, self.key.login, self.key.form).await?);
+        // Rare, and its state is large: boxed, it is no part of every call's.
+        self.process = Some(Box::pin(self.pool.children.start(self.key.database, self.key.login, self.key.form)).await?);
         Ok(())
     }
 

@@ -83,6 +83,8 @@ fn run(pg: &mut Pg) -> Result<(), PgError> {
 pub(super) struct Channel {
     stream: UnixStream,
     decoder: Decoder,
+    /// What is read into.
+    piece: Box<[u8]>,
     wait: WaitSet,
 }
 
@@ -99,7 +101,7 @@ impl Channel {
         let last_words = stream.try_clone().map_err(lost)?;
         LAST_WORDS.with(|s| drop(s.set(last_words)));
         timeout::set_peer(pg, stream.as_raw_fd());
-        let mut channel = Channel { stream, decoder: Decoder::new(MAX_FRAME), wait };
+        let mut channel = Channel { stream, decoder: Decoder::new(MAX_FRAME), piece: vec![0; PIECE].into(), wait };
         let hello = serde_json::to_vec(&Hello { secret: ticket.secret.clone() }).unwrap_or_default();
         channel.send(pg, &ipc::encode(KIND_HELLO, &hello))?;
         Ok(channel)
@@ -107,7 +109,6 @@ impl Channel {
 
     /// Waits for a job. `None`: the gateway has closed the socket, and the process is to leave.
     pub(super) fn next_job(&mut self, pg: &Pg, statistics_due: &mut Option<Instant>) -> Result<Option<(Job, Vec<u8>)>, PgError> {
-        let mut piece = [0u8; PIECE];
         loop {
             if let Some(frame) = self.decoder.next_frame().map_err(|e| PgError::internal(e.to_string()))? {
                 if frame.kind != KIND_JOB {
@@ -117,9 +118,9 @@ impl Channel {
                 wait::reload_settings(pg)?;
                 return ipc::split(frame.body).map(Some).map_err(|e| PgError::internal(e.to_string()));
             }
-            match self.stream.read(&mut piece) {
+            match self.stream.read(&mut self.piece) {
                 Ok(0) => return Ok(None),
-                Ok(count) => self.decoder.feed(&piece[..count]),
+                Ok(count) => self.decoder.feed(&self.piece[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.idle(pg, statistics_due)?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The gateway is gone, as a crash would have it.
