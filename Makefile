@@ -28,6 +28,8 @@ FEATURES := $(if $(filter-out 15,$(PG)),--no-default-features --features supabas
 # A library with switches that take defences out, for tests alone. Its own folder: the two must never be taken for each other.
 WEAKENED := $(BUILD)/weakened
 LIBRARY := $(BUILD)/release/libsupabase_mcp.so
+# A workspace of its own: see there.
+RUST_CLIENT := tests/clients/rust/Cargo.toml
 
 export CARGO_TARGET_DIR := $(CURDIR)/$(BUILD)
 export PGRX_HOME := $(CURDIR)/$(BUILD)/pgrx
@@ -61,7 +63,9 @@ check: setup
 .PHONY: check-ready
 check-ready: $(PGRX_HOME)/config.toml
 	cargo fmt --all --check
+	cargo fmt --check --manifest-path $(RUST_CLIENT)
 	cargo clippy --locked --quiet --release --workspace --all-targets $(FEATURES) -- -D warnings
+	CARGO_TARGET_DIR=$(CURDIR)/target/test/rust cargo clippy --locked --quiet --manifest-path $(RUST_CLIENT) -- -D warnings
 	$(CARGO_BUILD) --quiet
 	python3 tests/check/repository.py $(LIBRARY)
 

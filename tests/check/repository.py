@@ -59,7 +59,7 @@ def unsafe_lives_in_src_pg():
             reasoned = any("reason" in earlier for earlier in raw[max(0, number - 6):number])
             if file.parts[0] != "src" or not (excused and reasoned):
                 yield f"{file}:{number}: unsafe outside src/pg"
-    for crate in ("mcp/src/lib.rs", "tests/load/src/main.rs", "mcp/src/bin/supabase-mcp-stdio.rs"):
+    for crate in ("mcp/src/lib.rs", "tests/load/src/main.rs", "tests/clients/rust/src/main.rs", "mcp/src/bin/supabase-mcp-stdio.rs"):
         if "#![forbid(unsafe_code)]" not in text(Path(crate)):
             yield f"{crate}:1: forbid(unsafe_code) is missing"
 

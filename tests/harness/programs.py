@@ -1,4 +1,4 @@
-"""Where the programs under test are: the stdio bridge, and the Node of the test clients."""
+"""Where the programs under test are: the stdio bridge, the Node of the test clients, and the client in Rust."""
 
 import os
 from pathlib import Path
@@ -16,3 +16,8 @@ def node_clients():
     """The folder that tests/run fills from tests/clients/ts, and the node binary in it."""
     clients = Path(os.environ["MCP_TEST_CLIENTS"])
     return clients, next(clients.glob("node_modules/node-linux-*/bin/node"))
+
+
+def rust_client():
+    """The program that tests/run builds from tests/clients/rust."""
+    return Path(os.environ["MCP_TEST_RUST_CLIENT"])
