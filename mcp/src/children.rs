@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::host::{Demand, Host, SpawnError};
 use crate::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_ADMIN, KIND_HELLO, KIND_REPLY};
@@ -21,9 +21,11 @@ use crate::types::{AdminCommand, Form, Hello, Ticket};
 
 /// From registration to hello. Generous: a loaded machine forks slowly, and a failed start is reported long before.
 const START_LIMIT: Duration = Duration::from_secs(15);
-/// How often, and how long, a start is tried again while no worker slot is free.
+/// How often a start is tried again while no worker slot is free, and how long while nobody else gets one either.
 const SLOT_RETRY: Duration = Duration::from_millis(15);
 const SLOT_LIMIT: Duration = Duration::from_millis(900);
+/// Longest wait for a slot while others ahead in the line get theirs.
+const LINE_LIMIT: Duration = Duration::from_secs(10);
 /// From connection to a whole hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 /// Longest hello or command, in bytes.
@@ -35,8 +37,16 @@ pub struct Children {
     expected: Mutex<HashMap<String, oneshot::Sender<Process>>>,
     /// Orders hellos and authentications; see [`Children::tick`].
     epoch: AtomicU64,
-    make_room: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    make_room: OnceLock<MakeRoom>,
+    /// Each held by the first of those who found no free slot; the others wait behind, in the order of their coming. Keepers go first:
+    /// calls that hold an executor may be waiting for one.
+    keepers: tokio::sync::Mutex<()>,
+    executors: tokio::sync::Mutex<()>,
+    /// When a process last got a slot.
+    progress: Mutex<Instant>,
 }
+
+type MakeRoom = Box<dyn Fn(Form) + Send + Sync>;
 
 /// Answers the SQL functions that speak to the gateway.
 pub trait Admin: Send + Sync + 'static {
@@ -45,7 +55,15 @@ pub trait Admin: Send + Sync + 'static {
 
 impl Children {
     pub fn new(host: Arc<dyn Host>) -> Children {
-        Children { host, expected: Mutex::default(), epoch: AtomicU64::new(1), make_room: OnceLock::new() }
+        Children {
+            host,
+            expected: Mutex::default(),
+            epoch: AtomicU64::new(1),
+            make_room: OnceLock::new(),
+            keepers: tokio::sync::Mutex::default(),
+            executors: tokio::sync::Mutex::default(),
+            progress: Mutex::new(Instant::now()),
+        }
     }
 
     /// The next moment of the gateway's own order of events: a fact read at moment *n* may be trusted on a process whose hello was
@@ -54,26 +72,44 @@ impl Children {
         self.epoch.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// What to do when no worker slot is free: end a process of ours that is idle.
-    pub fn set_make_room(&self, make_room: Box<dyn Fn() + Send + Sync>) {
+    /// What to do when no worker slot is free for a process of this form: end a process of ours that is idle.
+    pub fn set_make_room(&self, make_room: MakeRoom) {
         let _ = self.make_room.set(make_room);
     }
 
-    /// Starts a process and waits for its hello. While no slot is free it makes room and tries again, for a while: a process that is
-    /// told to leave needs a moment, and beyond that the slots belong to somebody else.
+    /// Starts a process and waits for its hello. Who finds no free slot stands in line, and nobody overtakes: a slot that was made free
+    /// for one must not go to another. The first in line makes room and tries again, for a process that is told to leave needs a moment.
+    /// When none has got a slot for a while, the slots belong to somebody else.
     pub async fn start(&self, database: u32, role: u32, form: Form) -> Result<Process, SpawnError> {
-        let give_up = Instant::now() + SLOT_LIMIT;
-        loop {
+        let line = if form == Form::Keeper { &self.keepers } else { &self.executors };
+        if is_empty(&self.keepers) && is_empty(line) {
             match self.start_once(database, role, form).await {
-                Err(SpawnError::NoSlot) if Instant::now() < give_up => {
-                    if let Some(make_room) = self.make_room.get() {
-                        make_room();
-                    }
-                    tokio::time::sleep(SLOT_RETRY).await;
-                }
+                Err(SpawnError::NoSlot) => {}
                 outcome => return outcome,
             }
         }
+        let begun = Instant::now();
+        let last_moment = begun + LINE_LIMIT;
+        let Ok(_turn) = timeout_at(last_moment, line.lock()).await else { return Err(SpawnError::NoSlot) };
+        loop {
+            if form == Form::Keeper || is_empty(&self.keepers) {
+                match self.start_once(database, role, form).await {
+                    Err(SpawnError::NoSlot) => {}
+                    outcome => return outcome,
+                }
+                if let Some(make_room) = self.make_room.get() {
+                    make_room(form);
+                }
+            }
+            if Instant::now() >= last_moment.min(begun.max(self.last_progress()) + SLOT_LIMIT) {
+                return Err(SpawnError::NoSlot);
+            }
+            tokio::time::sleep(SLOT_RETRY).await;
+        }
+    }
+
+    fn last_progress(&self) -> Instant {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn start_once(&self, database: u32, role: u32, form: Form) -> Result<Process, SpawnError> {
@@ -106,6 +142,7 @@ impl Children {
             KIND_HELLO => {
                 let Ok(hello) = serde_json::from_slice::<Hello>(&frame.body) else { return };
                 let (Some(waiting), Some(pid)) = (self.lock().remove(&hello.secret), peer.pid()) else { return };
+                *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 // If nobody waits any more the process is dropped here, and leaves.
                 let _ = waiting.send(Process::new(stream, pid, self.tick()));
             }
@@ -117,6 +154,11 @@ impl Children {
             _ => {}
         }
     }
+}
+
+/// Whether nobody stands in line.
+fn is_empty(line: &tokio::sync::Mutex<()>) -> bool {
+    line.try_lock().is_ok()
 }
 
 struct Forget<'a> {

@@ -92,10 +92,12 @@ impl Gateway {
         let keepers = Arc::new(Keepers::new(host.clone(), children.clone()));
         let pool = Pool::new(children.clone());
         let (weak_pool, weak_keepers) = (Arc::downgrade(&pool), Arc::downgrade(&keepers));
-        children.set_make_room(Box::new(move || {
+        children.set_make_room(Box::new(move |form| {
             let made = weak_pool.upgrade().is_some_and(|pool| pool.make_room());
             if !made && let Some(keepers) = weak_keepers.upgrade() {
-                keepers.make_room();
+                // One slot stays with the keepers, who pass it on among themselves: a call holds its new executor while a keeper is
+                // asked again, so executors in every slot would all wait for a keeper.
+                keepers.make_room(if form == Form::Keeper { 0 } else { 1 });
             }
         }));
         Some(Arc::new(Gateway {

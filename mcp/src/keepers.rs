@@ -128,12 +128,14 @@ impl Keepers {
         });
     }
 
-    /// Ends the keeper that nobody has asked for longest.
-    pub fn make_room(&self) {
+    /// Ends the keeper that nobody has asked for longest, if more than `spare` are idle.
+    pub fn make_room(&self, spare: usize) {
         let mut keepers = self.lock();
         let idle_since = |keeper: &Keeper| Some(keeper.process.try_lock().ok()?.as_ref()?.idle_since);
-        let oldest = keepers.iter().filter_map(|(oid, k)| Some((idle_since(k)?, *oid))).min();
-        if let Some((_, oid)) = oldest {
+        let idle: Vec<_> = keepers.iter().filter_map(|(oid, keeper)| Some((idle_since(keeper)?, *oid))).collect();
+        if idle.len() > spare
+            && let Some((_, oid)) = idle.into_iter().min()
+        {
             keepers.remove(&oid);
         }
     }
