@@ -100,16 +100,19 @@ class Cluster:
         self.port = free_port()
         self.running = False
         self.checkpointer = None
-        as_server(["cp", "-a", str(template() / "data"), str(self.data)], check=True)
+        self._make_data()
         self.settings = {
             **BASE_SETTINGS,
             "unix_socket_directories": str(self.folder),
             "supabase_mcp.port": str(self.port),
             **{name.replace("__", "."): value for name, value in settings.items()},
         }
+        self._write_settings()
+
+    def _make_data(self):
+        as_server(["cp", "-a", str(template() / "data"), str(self.data)], check=True)
         with open(self.data / "postgresql.conf", "a") as conf:
             conf.write("include 'test.conf'\n")
-        self._write_settings()
 
     # ---- configuration
     def _write_settings(self):
