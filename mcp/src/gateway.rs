@@ -214,6 +214,9 @@ impl Gateway {
         let mut login = self.login(caller, false).await?;
         let mut held: Option<Lease> = None;
         for _ in 0..ATTEMPTS {
+            if cancel.is_cancelled() {
+                return Ok(cancelled().into());
+            }
             let config = self.config();
             let principal = login.principal.clone();
             if self.is_draining(principal.database) {

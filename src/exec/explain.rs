@@ -12,7 +12,17 @@ use crate::pg::session::Ran;
 use crate::pg::{Tx, hook};
 
 pub const TOOL: &str = "explain_query";
+const EXPLAINABLE: &str = "Plans are of SELECT, VALUES, TABLE, INSERT, UPDATE, DELETE, MERGE, CREATE TABLE AS, CREATE MATERIALIZED VIEW AS \
+                           and DECLARE CURSOR.";
 const ARGUMENTS: [&str; 4] = ["query", "params", "analyze", "format"];
+
+/// Of other commands Postgres says "Utility statements have no plan structure", as if that were a plan.
+fn has_plan(command: &str) -> bool {
+    const PLANNED: [&str; 8] =
+        ["INSERT", "UPDATE", "DELETE", "MERGE", "EXECUTE", "CREATE TABLE AS", "CREATE MATERIALIZED VIEW", "DECLARE CURSOR"];
+    // SELECT INTO and SELECT FOR UPDATE are commands of their own.
+    command == "SELECT" || command.starts_with("SELECT ") || PLANNED.contains(&command)
+}
 
 impl Call<'_> {
     pub(super) fn explain_query(&mut self, mut tx: Tx, arguments: &[u8]) -> Result<Done, Failure> {
@@ -39,6 +49,10 @@ impl Call<'_> {
         };
         if statement.command() == "EXPLAIN" {
             return Err(CallError::new(Kind::BadInput, "give the statement without EXPLAIN").into());
+        }
+        if !has_plan(statement.command()) {
+            let error = CallError::new(Kind::BadInput, format!("{} has no plan to explain", statement.command()));
+            return Err(error.hint(EXPLAINABLE).into());
         }
         let statement = statement.explained_by(frame)?;
 

@@ -2,6 +2,7 @@
 
 use mcp::error::{CallError, Kind};
 
+use super::progress::TimeLimit;
 use crate::pg::PgError;
 use crate::pg::query::RunError;
 
@@ -49,7 +50,8 @@ impl Failure {
         self
     }
 
-    pub fn into_call_error(self, time_is_up: bool) -> CallError {
+    /// `time_is_up`: the limit that ended it, if one did.
+    pub fn into_call_error(self, time_is_up: Option<TimeLimit>) -> CallError {
         let mut error = match self.cause {
             Cause::Ours(error) => error,
             Cause::Sql(error) => from_postgres(error, self.command, self.why_read_only, time_is_up, self.about_arguments),
@@ -80,12 +82,17 @@ impl From<RunError> for Failure {
     }
 }
 
-fn from_postgres(error: PgError, command: &str, why_read_only: Option<&'static str>, time_is_up: bool, about_arguments: bool) -> CallError {
+fn from_postgres(
+    error: PgError,
+    command: &str,
+    why_read_only: Option<&'static str>,
+    time_is_up: Option<TimeLimit>,
+    about_arguments: bool,
+) -> CallError {
     let report = *error.0;
+    let overdue = time_is_up.filter(|_| report.sqlstate == "57014").map(TimeLimit::hint);
     let (kind, hint) = match report.sqlstate.as_str() {
-        "57014" if time_is_up => {
-            (Kind::Timeout, Some("The call ran longer than its time limit. Ask for less, or let EXPLAIN show what takes the time."))
-        }
+        "57014" if overdue.is_some() => (Kind::Timeout, None),
         "57014" => (Kind::Cancelled, None),
         "25006" => (Kind::ReadOnly, why_read_only.or(Some("This call can only read."))),
         // SET TRANSACTION too late, which Postgres explains itself; else VACUUM, CREATE INDEX CONCURRENTLY, CREATE DATABASE and their like.
@@ -104,7 +111,7 @@ fn from_postgres(error: PgError, command: &str, why_read_only: Option<&'static s
         sqlstate: (kind != Kind::BadInput).then_some(report.sqlstate),
         message: report.message,
         detail: report.detail,
-        hint: report.hint.or(hint.map(str::to_string)),
+        hint: report.hint.or(overdue).or(hint.map(str::to_string)),
         context: report.context,
         position: report.position,
         constraint: report.constraint,

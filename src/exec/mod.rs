@@ -8,6 +8,7 @@ pub mod caller;
 mod explain;
 mod failure;
 pub mod keeper;
+pub mod progress;
 mod sql;
 mod tools;
 
@@ -23,7 +24,6 @@ use crate::pg::privilege;
 use crate::pg::query::Workspace;
 use crate::pg::session::Ran;
 use crate::pg::settings::{self, Fingerprint};
-use crate::pg::timeout::Deadline;
 use crate::pg::{Pg, PgError, Tx, guc, inval, report, session, wait};
 
 /// An answer buffer that grew beyond this is given back after the call.
@@ -56,7 +56,7 @@ impl From<PgError> for NoResult {
     fn from(error: PgError) -> NoResult {
         // Cancelled before its tool was reached.
         if error.0.sqlstate == "57014" {
-            return NoResult::Refused(Failure::from(error).into_call_error(false));
+            return NoResult::Refused(Failure::from(error).into_call_error(None));
         }
         NoResult::Broken(error)
     }
@@ -161,14 +161,14 @@ impl Executor {
             return Err(NoResult::Refused(error));
         }
         let limits = config::limits();
-        let deadline = Deadline::start(tx.pg(), time_limit(tx.pg(), &limits))?;
+        let deadline = progress::begin(tx.pg(), &limits)?;
         let mut call = Call { workspace: &self.workspace, limits, read_only: job.read_only, out: &mut self.payload };
         let result = match job.kind {
             JobKind::Call => call.tool(tx, &job.tool, arguments, &mut self.memory),
             JobKind::List => call.list(tx, &mut self.memory),
             JobKind::Keeper => Err(Failure::new(CallError::new(Kind::Internal, "not a keeper"))),
         };
-        result.map_err(|failure| NoResult::Refused(failure.into_call_error(deadline.passed())))
+        result.map_err(|failure| NoResult::Refused(failure.into_call_error(progress::time_that_is_up(&deadline))))
     }
 
     /// Lets the call's SQL read who calls.
@@ -215,13 +215,6 @@ impl Executor {
         let error = CallError::new(Kind::Internal, format!("the call could not be run: {}", error.0.message));
         Answer { leaving: true, ..self.error(&error) }
     }
-}
-
-/// The shorter of our limit and the role's own.
-fn time_limit(pg: &Pg, limits: &Limits) -> Option<Duration> {
-    let own = settings::statement_timeout_ms(pg);
-    let shorter = [limits.statement_timeout, own].into_iter().filter(|ms| *ms > 0).min()?;
-    Some(Duration::from_millis(u64::try_from(shorter).ok()?))
 }
 
 use failure::Failure;

@@ -99,6 +99,17 @@ pub fn forget_cancel(_: &Pg) {
     unsafe { (&raw mut pg_sys::QueryCancelPending).write_volatile(0) }
 }
 
+/// Acts on signals that have come: the process ends here, or a cancel becomes an error.
+pub fn act_on_signals(_: &Pg) -> Result<(), PgError> {
+    // SAFETY: a flag of type sig_atomic_t; ProcessInterrupts is what CHECK_FOR_INTERRUPTS calls.
+    unsafe {
+        if (&raw const pg_sys::InterruptPending).read_volatile() == 0 {
+            return Ok(());
+        }
+        attempt(|| ffi::ProcessInterrupts())
+    }
+}
+
 /// Takes in changed settings if a reload was asked for. Between jobs only: a running statement keeps its settings.
 pub fn reload_settings(_: &Pg) -> Result<bool, PgError> {
     // SAFETY: a flag of type sig_atomic_t, and Postgres' own reload, outside a transaction.

@@ -14,7 +14,7 @@ use mcp::error::{CallError, Kind};
 use mcp::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_HELLO, KIND_JOB, MAX_FRAME};
 use mcp::types::{Form, Hello, Job, Outcome, Reply, Ticket};
 
-use crate::exec::{Answer, Executor};
+use crate::exec::{Answer, Executor, progress};
 use crate::pg::identity::Identity;
 use crate::pg::wait::{self, Interest, WaitSet, Wake};
 use crate::pg::{Pg, PgError, bgw, report, session, signals, timeout};
@@ -62,7 +62,6 @@ fn run(pg: &mut Pg) -> Result<(), PgError> {
     let mut statistics_due = None;
     report::idle(pg);
     while let Some((job, arguments)) = channel.next_job(pg, &mut statistics_due)? {
-        RUNNING.set(Some(job.id));
         let answer = catch_unwind(AssertUnwindSafe(|| executor.run(pg, &job, &arguments)));
         RUNNING.set(None);
         let Ok(answer) = answer else {
@@ -114,9 +113,13 @@ impl Channel {
                 if frame.kind != KIND_JOB {
                     return Err(PgError::internal("the gateway sent something that is no job"));
                 }
+                let (job, arguments): (Job, _) = ipc::split(frame.body).map_err(|e| PgError::internal(e.to_string()))?;
+                // From here on an end of this process is told to the gateway.
+                progress::taken();
+                RUNNING.set(Some(job.id));
                 // A reload counts from the next call on.
                 wait::reload_settings(pg)?;
-                return ipc::split(frame.body).map(Some).map_err(|e| PgError::internal(e.to_string()));
+                return Ok(Some((job, arguments)));
             }
             match self.stream.read(&mut self.piece) {
                 Ok(0) => return Ok(None),
@@ -169,12 +172,8 @@ fn header(id: u64, answer: Answer) -> Reply {
 /// cancelled. Its transaction is gone by now.
 fn say_last_words() {
     let Some(id) = RUNNING.take() else { return };
-    let error = if timeout::ended_process() {
-        CallError::new(Kind::Timeout, "the call ran longer than its time limit and could not be cancelled; its process was ended")
-    } else {
-        CallError::new(Kind::Terminated, "the process that ran the call was terminated; nothing of the call was kept")
-    };
-    let answer = Answer { outcome: Outcome::Error, untrusted: false, leaving: true };
+    let (outcome, error) = progress::last_words();
+    let answer = Answer { outcome, untrusted: false, leaving: true };
     let frame = ipc::encode_reply(&header(id, answer), &error.to_payload());
     // Without waiting: if the socket takes no more, its end tells the gateway as much.
     LAST_WORDS.with(|s| s.get().map(|mut stream| stream.write(&frame)));

@@ -144,7 +144,7 @@ def test_timeout_cancels(reader, role_setting):
     role_setting(reader.role, "statement_timeout", "500ms")
     begun = time.monotonic()
     error = reader.sql("select pg_sleep(20)").error
-    assert error["kind"] == "timeout" and "timeout" in error["message"] and error["hint"]
+    assert error["kind"] == "timeout" and "timeout" in error["message"] and "500 ms by supabase_mcp.statement_timeout" in error["hint"]
     assert time.monotonic() - begun < 5
     assert reader.value("select 1") == 1
 
@@ -160,7 +160,7 @@ def test_loop_that_traps_the_cancel_is_terminated(cluster, reader, role_setting)
     pid = reader.value("select pg_backend_pid()")
     begun = time.monotonic()
     result = reader.sql(TRAP)
-    assert result.error["kind"] == "timeout"
+    assert result.error["kind"] == "timeout" and "supabase_mcp.statement_timeout" in result.error["hint"]
     assert time.monotonic() - begun < 10
     wait_until(lambda: pid not in [row[0] for row in cluster.executors()], 10, "the stubborn executor is gone")
     assert reader.value("select 1") == 1
@@ -183,7 +183,8 @@ def test_postgres_own_statement_timeout_of_the_role_holds(cluster, form, reader)
     cluster.sql(f"alter role {reader.role} set statement_timeout = '500ms'")
     try:
         begun = time.monotonic()
-        assert reader.sql("select pg_sleep(20)").error["kind"] == "timeout"
+        error = reader.sql("select pg_sleep(20)").error
+        assert error["kind"] == "timeout" and "500 ms by statement_timeout of the role" in error["hint"]
         assert time.monotonic() - begun < 5
     finally:
         cluster.sql(f"alter role {reader.role} reset statement_timeout")

@@ -168,6 +168,19 @@ def test_explain_json(reader):
     assert reader.tool("explain_query", {"query": "select 1", "format": "xml"}).is_error
 
 
+@pytest.mark.parametrize("query", ["commit", "begin", "create table t (n int)", "set work_mem = '1MB'", "vacuum", "show all"])
+def test_explain_of_a_command_without_a_plan_says_what_has_one(reader, query):
+    error = reader.tool("explain_query", {"query": query}).error
+    assert error["kind"] == "bad_input" and "no plan" in error["message"] and "SELECT" in error["hint"], error
+
+
+@pytest.mark.parametrize("query", ["values (1)", "table shop.orders", "select 1 for update", "delete from shop.orders",
+                                   "create table pg_temp.t as select 1", "declare c cursor for select 1"])
+def test_explain_of_every_command_with_a_plan(reader, query):
+    result = reader.tool("explain_query", {"query": query})
+    assert not result.is_error or result.error["kind"] != "bad_input", result
+
+
 @pytest.mark.parametrize("query", ["select 1; select 2", "select 1) x; drop table shop.counter; --", "select nope", "", "explain select 1",
                                    "analyze, verbose) select 1"])
 def test_explain_takes_one_statement(reader, query):
