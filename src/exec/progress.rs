@@ -11,7 +11,7 @@ use mcp::types::Outcome;
 
 use crate::config::Limits;
 use crate::pg::timeout::{self, Deadline};
-use crate::pg::{Pg, PgError, settings, wait};
+use crate::pg::{Pg, PgError, oom, settings, wait};
 
 thread_local! {
     static BEGUN: Cell<bool> = const { Cell::new(false) };
@@ -73,7 +73,11 @@ pub fn last_words() -> (Outcome, CallError) {
         // Nobody gets to read this: the gateway runs the job on another process.
         return (Outcome::Retire, CallError::new(Kind::Terminated, "the process ended before the call began"));
     }
-    let error = if timeout::ended_process() {
+    let error = if oom::exhausted() {
+        CallError::new(Kind::Sql, "out of memory: the process that ran the call got no more and was ended; nothing of the call was kept")
+            .sqlstate("53200")
+            .hint("Ask for less at a time.")
+    } else if timeout::ended_process() {
         let error =
             CallError::new(Kind::Timeout, "the call ran longer than its time limit and could not be cancelled; its process was ended");
         LIMIT.get().map_or(error.clone(), |limit| error.hint(limit.hint()))

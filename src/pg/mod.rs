@@ -16,6 +16,7 @@ pub mod identity;
 pub mod inval;
 pub mod locked;
 mod memory;
+pub mod oom;
 pub mod privilege;
 pub mod query;
 pub mod quit;
@@ -60,6 +61,8 @@ impl Pg {
         unsafe {
             std::env::set_var("RUST_LIB_BACKTRACE", "0");
         }
-        Some(Pg { _stays_here: PhantomData })
+        let pg = Pg { _stays_here: PhantomData };
+        oom::prepare(&pg);
+        Some(pg)
     }
 }
