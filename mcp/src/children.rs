@@ -144,7 +144,9 @@ impl Children {
                 let (Some(waiting), Some(pid)) = (self.lock().remove(&hello.secret), peer.pid()) else { return };
                 *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 // If nobody waits any more the process is dropped here, and leaves.
-                let _ = waiting.send(Process::new(stream, pid, self.tick()));
+                if let Ok(process) = Process::new(stream, pid, self.tick()) {
+                    let _ = waiting.send(process);
+                }
             }
             KIND_ADMIN => {
                 let Ok(command) = serde_json::from_slice::<AdminCommand>(&frame.body) else { return };

@@ -35,3 +35,4 @@ mod scheduler;
 mod scram;
 mod shortcut;
 mod splice;
+mod stream;

@@ -25,6 +25,7 @@ use crate::gateway::Gateway;
 use crate::handler::Session;
 use crate::host::{Demand, Level};
 use crate::http::Connection;
+use crate::stream::Stream;
 use crate::{http, newline};
 
 /// Connections that are told that there are too many; beyond these they are just closed.
@@ -241,18 +242,19 @@ async fn pause() {
 }
 
 /// The first byte tells the protocol: HTTP begins with a method, JSON with a brace or white space.
-async fn unix_client(gateway: Arc<Gateway>, mut stream: UnixStream, _place: Place) {
+async fn unix_client(gateway: Arc<Gateway>, stream: UnixStream, _place: Place) {
     let Ok(peer) = stream.peer_cred() else { return };
+    let Ok(stream) = Stream::new(stream) else { return };
     let uid = peer.uid();
     let config = gateway.config();
     let mut first = Vec::with_capacity(FIRST_READ);
     // A client may connect long before it speaks, as `socat` does for a program; a whole head in time is asked of HTTP alone.
-    if !matches!(stream.read_buf(&mut first).await, Ok(n) if n > 0) {
+    if !matches!(stream.read_into(&mut first).await, Ok(n) if n > 0) {
         return;
     }
     let connection = Connection { network: Network::Unix, uid: Some(uid), origin: format!("uid {uid}").into() };
     if first[0].is_ascii_alphabetic() {
-        let (reader, writer) = stream.into_split();
+        let (reader, writer) = tokio::io::split(stream);
         http::serve(gateway, connection, tokio::io::join(Cursor::new(first).chain(reader), writer)).await;
     } else {
         let session = Session::new(connection.caller(&config), None);

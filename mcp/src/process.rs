@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
 use crate::ipc::{self, Decoder, KIND_REPLY, MAX_FRAME};
+use crate::stream::Stream;
 use crate::types::{About, Job, Reply};
 
 /// How long a cancelled call may take to end by itself before it is terminated, and then before its process is given up.
@@ -30,7 +31,7 @@ pub enum Lost {
 }
 
 pub struct Process {
-    stream: UnixStream,
+    stream: Stream,
     decoder: Decoder,
     pid: i32,
     /// The gateway's epoch at the hello: facts that were read before it may miss a change that this process never saw.
@@ -43,8 +44,9 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn new(stream: UnixStream, pid: i32, ready_at: u64) -> Process {
-        Process { stream, decoder: Decoder::new(MAX_FRAME), pid, ready_at, calls: 0, idle_since: Instant::now(), told: None }
+    pub fn new(stream: UnixStream, pid: i32, ready_at: u64) -> std::io::Result<Process> {
+        let stream = Stream::new(stream)?;
+        Ok(Process { stream, decoder: Decoder::new(MAX_FRAME), pid, ready_at, calls: 0, idle_since: Instant::now(), told: None })
     }
 
     pub fn pid(&self) -> i32 {
@@ -53,8 +55,7 @@ impl Process {
 
     /// Whether the process is still there: an idle one says nothing, so anything to read is its end.
     pub fn is_alive(&self) -> bool {
-        let mut probe = [0u8; 1];
-        matches!(self.stream.try_read(&mut probe), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+        self.stream.is_silent()
     }
 
     pub async fn send(&mut self, job: &Job, arguments: &[u8]) -> Result<(), Lost> {
@@ -74,7 +75,7 @@ impl Process {
             }
             let buffer = self.decoder.buffer();
             buffer.reserve(16 * 1024);
-            match self.stream.read_buf(buffer).await {
+            match self.stream.read_into(buffer).await {
                 // The other end closed with the job still unread in its socket: a Unix socket tells.
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset && buffer.is_empty() => return Err(Lost::Unsent),
                 Ok(0) | Err(_) => return Err(Lost::Unanswered),
