@@ -32,7 +32,7 @@ impl Stream {
         Ok(Stream { readable: register(stream.into_std()?, Interest::READABLE)?, room: None })
     }
 
-    /// Reads into the buffer's spare capacity; 0 is the end.
+    /// Reads into the buffer's spare capacity, of which there must be some; 0 is the end.
     pub async fn read_into(&self, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
         loop {
             let mut guard = self.readable.readable().await?;
