@@ -67,6 +67,8 @@ pub struct Executor {
     identity: Identity,
     /// Of the settings that this process has taken on.
     fingerprint: Fingerprint,
+    /// It has taken on its role's settings: a direct executor when it connected, a bridge at its first job, which may come late.
+    settled: bool,
     /// Invalidations taken in when everything below was last found to be current.
     seen: u64,
     memory: tools::Memory,
@@ -90,9 +92,11 @@ impl Executor {
         let seen = inval::seen(&tx);
         let fingerprint = settings::fingerprint(&tx, [identity.own_role(), identity.role()])?;
         tx.finish()?;
+        let settled = identity.is_bound();
         Ok(Executor {
             identity,
             fingerprint,
+            settled,
             seen,
             memory: tools::Memory::default(),
             ran: Ran::Anything,
@@ -109,21 +113,13 @@ impl Executor {
         wait::forget_cancel(pg);
         self.payload.clear();
         self.ran = Ran::Anything;
-        if !self.identity.is_bound()
-            && let Err(error) = self.bind(pg, job.role)
-        {
-            return self.broken(&error);
-        }
         if !self.identity.bind(job.role) {
             return Answer::RETIRE;
         }
         if let Err(error) = self.introduce(pg, job) {
             return self.broken(&error);
         }
-        if self.client != job.client && guc::set_application_name(pg, &job.client).is_ok() {
-            self.client.clone_from(&job.client);
-        }
-        let answer = match self.call(pg, job, arguments) {
+        let answer = match self.settle(pg).and_then(|()| self.call(pg, job, arguments)) {
             Ok(done) => {
                 self.ran = done.ran;
                 Answer { outcome: Outcome::Ok, untrusted: done.untrusted, leaving: false }
@@ -138,11 +134,10 @@ impl Executor {
     }
 
     fn call(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8]) -> Result<Done, NoResult> {
-        let tx = match pg.begin(&self.identity) {
-            // What became of the role is for the gateway to find out, and to say.
-            Err(_) if inval::take_callers_changed() => return Err(NoResult::Stale),
-            begun => begun?,
-        };
+        if self.client != job.client && guc::set_application_name(pg, &job.client).is_ok() {
+            self.client.clone_from(&job.client);
+        }
+        let tx = begin(pg, &self.identity)?;
         if inval::take_callers_changed() {
             return Err(NoResult::Stale);
         }
@@ -185,15 +180,26 @@ impl Executor {
         Ok(())
     }
 
-    /// Takes on the settings of the role that a bridge is going to stand for.
-    fn bind(&mut self, pg: &mut Pg, role: u32) -> Result<(), PgError> {
-        if !self.identity.bind(role) {
+    /// Takes on the settings of the role that a bridge stands for from now on.
+    ///
+    /// A spare may have waited for a while. What changed meanwhile of the settings that it connected with it cannot take on. Everything
+    /// else that it knows, it knows as a process that ran a call then and none since: invalidations have come in with this transaction.
+    fn settle(&mut self, pg: &mut Pg) -> Result<(), NoResult> {
+        if self.settled {
             return Ok(());
         }
-        let tx = pg.begin(&self.identity)?;
+        let (own, role) = (self.identity.own_role(), self.identity.role());
+        let tx = begin(pg, &self.identity)?;
+        if settings::fingerprint(&tx, [own, own])? != self.fingerprint {
+            return Err(NoResult::Retire);
+        }
+        // Before the settings themselves: if they change in between, a later look finds another fingerprint.
+        let fingerprint = settings::fingerprint(&tx, [own, role])?;
         settings::apply(&tx, role)?;
-        self.fingerprint = settings::fingerprint(&tx, [self.identity.own_role(), role])?;
-        tx.finish()
+        tx.finish()?;
+        self.fingerprint = fingerprint;
+        self.settled = true;
+        Ok(())
     }
 
     /// Clears the session and the books after a call, once its answer is out. An error means that the process must end.
@@ -214,6 +220,14 @@ impl Executor {
     fn broken(&mut self, error: &PgError) -> Answer {
         let error = CallError::new(Kind::Internal, format!("the call could not be run: {}", error.0.message));
         Answer { leaving: true, ..self.error(&error) }
+    }
+}
+
+/// Starts the transaction of a job. What became of a role that cannot be entered is for the gateway to find out, and to say.
+fn begin<'a>(pg: &'a mut Pg, identity: &'a Identity) -> Result<Tx<'a>, NoResult> {
+    match pg.begin(identity) {
+        Err(_) if inval::take_callers_changed() => Err(NoResult::Stale),
+        begun => Ok(begun?),
     }
 }
 
