@@ -31,6 +31,7 @@ static HEADER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(600_000);
 static BODY_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static MAX_EXECUTORS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static SPARE_BRIDGES: GucSetting<i32> = GucSetting::<i32>::new(1);
 static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static EXECUTOR_MAX_CALLS: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
 static QUEUE_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(64);
@@ -145,6 +146,15 @@ pub fn define() {
         count,
     );
     number(
+        c"supabase_mcp.spare_bridges",
+        c"Sets the number of processes that wait in each active database for new end users of roles that cannot log in.",
+        c"They count within max_executors, leave one place free, and are the first to make room.",
+        &SPARE_BRIDGES,
+        0,
+        100,
+        count,
+    );
+    number(
         c"supabase_mcp.executor_idle_timeout",
         c"Sets how long an idle process waits for another call of its role.",
         c"",
@@ -222,6 +232,7 @@ pub fn gateway(preloaded: bool) -> Config {
         idle_timeout: time(&IDLE_TIMEOUT),
         body_timeout: time(&BODY_TIMEOUT),
         max_executors: size(&MAX_EXECUTORS),
+        spare_bridges: size(&SPARE_BRIDGES),
         executor_idle_timeout: time(&EXECUTOR_IDLE_TIMEOUT),
         executor_max_calls: size(&EXECUTOR_MAX_CALLS) as u64,
         queue_length: size(&QUEUE_LENGTH),

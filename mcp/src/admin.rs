@@ -43,13 +43,17 @@ impl Admin for Gateway {
 impl Gateway {
     fn status(&self) -> Value {
         let config = self.config();
-        let (idle, busy, waiting, total, evictions) = {
+        let (idle, spare, busy, waiting, total, evictions) = {
             let scheduler = self.pool.lock();
             let idle: Vec<Value> = scheduler
                 .idle()
                 .map(|(key, p)| json!({"pid": p.pid(), "database": key.database_name, "role": key.role_name, "calls": p.calls, "idle_ms": p.idle_since.elapsed().as_millis() as u64}))
                 .collect();
-            (idle, scheduler.busy_in(None), scheduler.waiting(), scheduler.total(), scheduler.evictions)
+            let spare: Vec<Value> = scheduler
+                .spares()
+                .map(|(site, p)| json!({"pid": p.pid(), "database": site.database_name, "idle_ms": p.idle_since.elapsed().as_millis() as u64}))
+                .collect();
+            (idle, spare, scheduler.busy_in(None), scheduler.waiting(), scheduler.total(), scheduler.evictions)
         };
         let keepers: Vec<Value> =
             self.keepers.pids().into_iter().map(|(database, pid)| json!({"pid": pid, "database": database})).collect();
@@ -63,7 +67,7 @@ impl Gateway {
             "listen_addresses": config.listen_addresses,
             "port": config.port,
             "default_database": config.database,
-            "executors": {"total": total, "busy": busy, "waiting_calls": waiting, "max": config.max_executors, "idle": idle},
+            "executors": {"total": total, "busy": busy, "waiting_calls": waiting, "max": config.max_executors, "idle": idle, "spare": spare},
             "keepers": keepers,
             "calls": count(&self.counters.calls),
             "errors": count(&self.counters.errors),
@@ -109,13 +113,13 @@ impl Gateway {
         json!({"switched_off": off})
     }
 
-    /// Ends keepers and idle executors, and waits for the running ones; `false` if some still run.
+    /// Ends keepers, spares and idle executors, and waits for the running ones; `false` if some still run.
     async fn dismiss(&self, database: Option<u32>) -> bool {
         let deadline = Instant::now() + DRAIN_WAIT;
         loop {
             self.keepers.dismiss(database);
             self.pool.dismiss(database);
-            if self.pool.lock().busy_in(database) == 0 {
+            if !self.pool.is_busy(database) {
                 return true;
             }
             if Instant::now() >= deadline {

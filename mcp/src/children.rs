@@ -112,7 +112,8 @@ impl Children {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn start_once(&self, database: u32, role: u32, form: Form) -> Result<Process, SpawnError> {
+    /// Starts a process and waits for its hello.
+    pub async fn start_once(&self, database: u32, role: u32, form: Form) -> Result<Process, SpawnError> {
         let secret = random_hex().ok_or(SpawnError::Unavailable)?;
         let (sender, hello) = oneshot::channel();
         let (failed, failure) = oneshot::channel();

@@ -37,6 +37,8 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Executor processes at the most, busy, idle and starting.
     pub max_executors: usize,
+    /// Bridges that wait, bound to nobody, in each database that bridges are used in.
+    pub spare_bridges: usize,
     /// An executor leaves after this time without a call.
     pub executor_idle_timeout: Duration,
     /// An executor leaves after this many calls.
@@ -84,6 +86,7 @@ pub mod tests {
             idle_timeout: Duration::from_secs(600),
             body_timeout: Duration::from_secs(30),
             max_executors: 4,
+            spare_bridges: 1,
             executor_idle_timeout: Duration::from_secs(60),
             executor_max_calls: 1_000_000,
             queue_length: 64,

@@ -124,6 +124,8 @@ impl Gateway {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         // Some settings say who may call.
         self.logins.forget();
+        // Others count for new connections only (session_preload_libraries), which a spare stands for.
+        self.pool.dismiss_spares(None);
     }
 
     pub fn log(&self, level: Level, message: impl Into<String>) {
@@ -140,7 +142,7 @@ impl Gateway {
         loop {
             tokio::time::sleep(SWEEP).await;
             let config = self.config();
-            self.pool.sweep(config.executor_idle_timeout);
+            self.pool.sweep(&config);
             self.keepers.sweep(config.executor_idle_timeout);
             let unused = self.pool.lock().total() == 0 && self.keepers.is_empty();
             if unused && !config.preloaded && looked.elapsed() >= LOOK_FOR_USE {

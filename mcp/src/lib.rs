@@ -34,5 +34,6 @@ mod process;
 mod scheduler;
 mod scram;
 mod shortcut;
+mod spares;
 mod splice;
 mod stream;

@@ -1,24 +1,40 @@
-//! The pool of executors: leases on processes, starting and ending them, waiting in a bounded queue.
+//! The pool of executors: leases on processes, starting and ending them, waiting in a bounded queue, and keeping spares.
 //!
 //! Runs on the gateway's runtime thread. The order is decided by [`Scheduler`]; this file adds the clock, the sockets and the promise
 //! that whatever happens to a caller, its process comes back or is given up.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::children::Children;
 use crate::config::Config;
 use crate::error::{CallError, Kind};
 use crate::process::{Lost, Process};
 use crate::scheduler::{Acquired, Grant, Key, Scheduler};
-use crate::types::{About, Job, Reply};
+use crate::spares::Site;
+use crate::types::{About, Form, Job, Reply};
+
+/// A new spare waits this long for its start: the call that made it necessary has the processor first.
+const SPARE_DELAY: Duration = Duration::from_millis(10);
+/// After a spare that did not start, which the server's log has a line about.
+const SPARE_RETRY: Duration = Duration::from_secs(10);
+
+/// A database in which bridges are in use.
+struct Active {
+    site: Site,
+    last_call: Instant,
+    /// Spares are not started before.
+    not_before: Instant,
+}
 
 pub struct Pool {
     children: Arc<Children>,
     scheduler: Mutex<Scheduler<Process, oneshot::Sender<Lease>>>,
+    active: Mutex<HashMap<u32, Active>>,
 }
 
 /// The right to run one call, and the process to run it on. Dropping it gives the process back; dropping it while a job runs cancels
@@ -34,7 +50,7 @@ pub struct Lease {
 
 impl Pool {
     pub fn new(children: Arc<Children>) -> Arc<Pool> {
-        Arc::new(Pool { children, scheduler: Mutex::default() })
+        Arc::new(Pool { children, scheduler: Mutex::default(), active: Mutex::default() })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Scheduler<Process, oneshot::Sender<Lease>>> {
@@ -46,11 +62,15 @@ impl Pool {
         let limit = connection_limit.unwrap_or(usize::MAX);
         let deadline = Instant::now() + config.queue_timeout;
         let mut lease = self.turn(key, limit, config, deadline).await?;
-        if lease.process.as_ref().is_some_and(|p| p.is_alive() && p.calls < config.executor_max_calls) {
-            return Ok(lease);
+        let usable = |p: &Process| p.is_alive() && p.calls < config.executor_max_calls;
+        while lease.process.take_if(|p| !usable(p)).is_some() {
+            // One that ended while it was idle: a spare will do as well.
+            lease.process = lease.key.site().and_then(|site| self.lock().take_spare(&site));
         }
-        lease.process = None;
-        lease.start().await?;
+        self.note(&lease, config);
+        if lease.process.is_none() {
+            lease.start().await?;
+        }
         Ok(lease)
     }
 
@@ -93,23 +113,110 @@ impl Pool {
         }
     }
 
-    /// Ends idle processes that nobody used for a while.
-    pub fn sweep(self: &Arc<Pool>, idle: Duration) {
-        let left = self.lock().take_idle(|_, p| p.idle_since.elapsed() >= idle || !p.is_alive());
-        drop(left);
+    fn active(&self) -> MutexGuard<'_, HashMap<u32, Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the process that has been idle longest. `false`: none is.
+    /// Remembers that a bridge is in use, and has a spare made where there was a new end user: more of them may come.
+    fn note(self: &Arc<Pool>, lease: &Lease, config: &Config) {
+        let Some(site) = lease.key.site() else { return };
+        let now = Instant::now();
+        {
+            let mut active = self.active();
+            let entry = active.entry(site.database).or_insert_with(|| Active { site: site.clone(), last_call: now, not_before: now });
+            entry.last_call = now;
+            entry.site.clone_from(&site);
+        }
+        if lease.process.as_ref().is_none_or(|p| p.calls == 0) {
+            self.replenish(site, config);
+        }
+    }
+
+    /// Starts spares in the background, as many as are wanted and have a place.
+    fn replenish(self: &Arc<Pool>, site: Site, config: &Config) {
+        let (wanted, max) = (config.spare_bridges, config.max_executors);
+        if wanted == 0 || config.executor_idle_timeout.is_zero() {
+            return;
+        }
+        let pool = self.clone();
+        tokio::spawn(async move {
+            sleep(SPARE_DELAY).await;
+            while pool.start_spare(&site, wanted, max).await {}
+        });
+    }
+
+    /// `false`: no more are to be started now.
+    async fn start_spare(self: &Arc<Pool>, site: &Site, wanted: usize, max: usize) -> bool {
+        // Drained, switched off or reloaded meanwhile, or it failed lately.
+        if !self.active().get(&site.database).is_some_and(|a| a.site == *site && a.not_before <= Instant::now()) {
+            return false;
+        }
+        let Some(ticket) = self.lock().expect_spare(site, wanted, max) else { return false };
+        // Once, and without making room: slots are for calls.
+        let started = self.children.start_once(site.database, site.login, Form::Bridge).await;
+        let failed = started.is_err();
+        if failed && let Some(active) = self.active().get_mut(&site.database) {
+            active.not_before = Instant::now() + SPARE_RETRY;
+        }
+        self.lock().spare_arrived(ticket, started.ok());
+        // Somebody may have begun to wait while the place was taken.
+        self.deliver(max);
+        !failed
+    }
+
+    /// Ends idle processes that nobody used for a while, and has as many spares as there should be.
+    pub fn sweep(self: &Arc<Pool>, config: &Config) {
+        let idle = config.executor_idle_timeout;
+        let left = self.lock().take_idle(|_, p| p.idle_since.elapsed() >= idle || !p.is_alive());
+        drop(left);
+        let sites: Vec<Site> = {
+            let mut active = self.active();
+            active.retain(|_, a| a.last_call.elapsed() < idle);
+            active.values().map(|a| a.site.clone()).collect()
+        };
+        let mut kept: HashMap<u32, usize> = HashMap::new();
+        let left = self.lock().take_spares(|site, process| {
+            let count = kept.entry(site.database).or_default();
+            *count += 1;
+            *count > config.spare_bridges || !sites.contains(site) || !process.is_alive()
+        });
+        drop(left);
+        for site in sites {
+            self.replenish(site, config);
+        }
+    }
+
+    /// Ends a spare, or else the process that has been idle longest. `false`: there is neither.
     pub fn make_room(self: &Arc<Pool>) -> bool {
         let mut first = true;
-        let left = self.lock().take_idle(|_, _| std::mem::take(&mut first));
+        let mut scheduler = self.lock();
+        let mut left = scheduler.take_spares(|_, _| std::mem::take(&mut first));
+        if left.is_empty() {
+            left = scheduler.take_idle(|_, _| std::mem::take(&mut first));
+        }
         !left.is_empty()
+    }
+
+    /// Ends the spares of a database, or all, until the next call of a bridge there.
+    pub fn dismiss_spares(self: &Arc<Pool>, database: Option<u32>) {
+        self.active().retain(|oid, _| database.is_some_and(|d| d != *oid));
+        let mut scheduler = self.lock();
+        scheduler.unexpect_spares(database);
+        let left = scheduler.take_spares(|site, _| database.is_none_or(|d| site.database == d));
+        drop(left);
     }
 
     /// Ends the idle processes of a database, or all.
     pub fn dismiss(self: &Arc<Pool>, database: Option<u32>) {
+        self.dismiss_spares(database);
         let left = self.lock().take_idle(|key, _| database.is_none_or(|d| key.database == d));
         drop(left);
+    }
+
+    /// Whether a process of ours is at work in a database, or in any, or on its way there.
+    pub fn is_busy(&self, database: Option<u32>) -> bool {
+        let scheduler = self.lock();
+        scheduler.busy_in(database) + scheduler.spares_starting_in(database) > 0
     }
 }
 

@@ -2,10 +2,14 @@
 //!
 //! Knows keys, counts and order; starts nothing, sends nothing, has no clock. `P` is an idle process, `W` the ticket of somebody who
 //! waits. Fair between roles: when a process comes free, the roles that wait take turns, so that one role's flood delays another
-//! role by at most one running call. A process never serves two keys; one that is in the way of another key is given up.
+//! role by at most one running call. A process never serves two keys; one that is in the way of another key is given up, a spare before
+//! one that has served.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+use crate::spares::{Site, Spares};
+use crate::types::Form;
 
 /// What an executor is bound to for life: one database, one role, one principal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -16,13 +20,19 @@ pub struct Key {
     pub role_name: Arc<str>,
     /// The role that the process connects as.
     pub login: u32,
-    pub form: crate::types::Form,
+    pub form: Form,
     pub principal: String,
 }
 
 impl Key {
     fn lane(&self) -> Lane {
         Lane { database: self.database, role: self.role }
+    }
+
+    /// Where a spare would fit: only a bridge can be bound after its start.
+    pub fn site(&self) -> Option<Site> {
+        let site = || Site { database: self.database, database_name: self.database_name.clone(), login: self.login };
+        (self.form == Form::Bridge).then(site)
     }
 }
 
@@ -36,7 +46,7 @@ struct Lane {
 /// Permission to run one call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Grant<P> {
-    /// On this warm process.
+    /// On this process: a warm one of the key, or a spare that is the key's from now on.
     Use(P),
     /// On a process that the holder starts: its place is counted already.
     Start,
@@ -75,7 +85,8 @@ pub struct Scheduler<P, W> {
     idle: VecDeque<Idle<P>>,
     /// Running or starting, per lane.
     busy: HashMap<Lane, usize>,
-    /// Idle, running and starting.
+    spares: Spares<P>,
+    /// Idle, running, starting and spare.
     total: usize,
     /// Lanes with waiters; the front is next.
     turns: VecDeque<Lane>,
@@ -86,7 +97,15 @@ pub struct Scheduler<P, W> {
 
 impl<P, W> Default for Scheduler<P, W> {
     fn default() -> Self {
-        Scheduler { idle: VecDeque::new(), busy: HashMap::new(), total: 0, turns: VecDeque::new(), queues: HashMap::new(), evictions: 0 }
+        Scheduler {
+            idle: VecDeque::new(),
+            busy: HashMap::new(),
+            spares: Spares::default(),
+            total: 0,
+            turns: VecDeque::new(),
+            queues: HashMap::new(),
+            evictions: 0,
+        }
     }
 }
 
@@ -118,8 +137,12 @@ impl<P, W> Scheduler<P, W> {
         // The most recently used one: its caches are warm, and the others can go idle.
         let grant = if let Some(at) = self.idle.iter().rposition(|i| i.key == *key) {
             self.idle.remove(at).map(|i| Grant::Use(i.process))?
+        } else if let Some(spare) = key.site().and_then(|site| self.spares.take(&site)) {
+            Grant::Use(spare)
         } else if self.total < max {
             self.total += 1;
+            Grant::Start
+        } else if self.spares.give_up() {
             Grant::Start
         } else {
             // The front is the least recently used; dropping it closes its socket, and the process leaves.
@@ -193,6 +216,52 @@ impl<P, W> Scheduler<P, W> {
             }
         }
         taken
+    }
+
+    /// A place for one more spare, if fewer than `wanted` are there and a place is left for a call even so. To be followed by
+    /// [`Scheduler::spare_arrived`].
+    pub fn expect_spare(&mut self, site: &Site, wanted: usize, max: usize) -> Option<u64> {
+        if self.spares.count(site) >= wanted || self.total + 1 >= max {
+            return None;
+        }
+        self.total += 1;
+        Some(self.spares.expect(site))
+    }
+
+    /// The start of a spare is over; `None`: it failed.
+    pub fn spare_arrived(&mut self, ticket: u64, process: Option<P>) {
+        let failed = process.is_none();
+        if self.spares.arrived(ticket, process) && failed {
+            self.total = self.total.saturating_sub(1);
+        }
+    }
+
+    /// A spare for somebody who has a place already.
+    pub fn take_spare(&mut self, site: &Site) -> Option<P> {
+        let spare = self.spares.take(site)?;
+        self.total = self.total.saturating_sub(1);
+        Some(spare)
+    }
+
+    /// Takes out the spares that `leave` names; dropping them ends them.
+    pub fn take_spares(&mut self, leave: impl FnMut(&Site, &P) -> bool) -> Vec<P> {
+        let taken = self.spares.take_out(leave);
+        self.total = self.total.saturating_sub(taken.len());
+        taken
+    }
+
+    /// Has the spares that are on their way to a database, or all, sent away when they arrive.
+    pub fn unexpect_spares(&mut self, database: Option<u32>) {
+        self.total = self.total.saturating_sub(self.spares.unexpect(database));
+    }
+
+    pub fn spares(&self) -> impl Iterator<Item = (&Site, &P)> {
+        self.spares.waiting()
+    }
+
+    /// Spares on their way to a database, or to any.
+    pub fn spares_starting_in(&self, database: Option<u32>) -> usize {
+        self.spares.starting_in(database)
     }
 
     pub fn idle(&self) -> impl Iterator<Item = (&Key, &P)> {

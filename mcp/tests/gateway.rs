@@ -120,6 +120,7 @@ fn socket() -> PathBuf {
                 idle_timeout: Duration::from_secs(60),
                 body_timeout: Duration::from_millis(300),
                 max_executors: 2,
+                spare_bridges: 0,
                 executor_idle_timeout: Duration::from_secs(60),
                 executor_max_calls: 1000,
                 queue_length: 1000,

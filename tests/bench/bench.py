@@ -96,12 +96,22 @@ class Bench:
 
     def cold_starts(self, tokens):
         """The first call of a role: its token is looked up, a process is forked and connects."""
+        return self.keep("cold ms", [self.first_call(token) for token in tokens])
+
+    def first_call(self, token):
+        load = measure.Load(self.load.program, self.load.socket, self.load.port, token)
+        return load.run("http-tcp", SELECT_1[2], seconds=0.01, warm_up=0, calls=1)["first"] / 1000
+
+    def end_users(self, name, known, tokens, spares):
+        """The first call of an end user of a role that cannot log in, after another one of that role: with a spare waiting, or none."""
         times = []
         for token in tokens:
-            load = measure.Load(self.load.program, self.load.socket, self.load.port, token)
-            times.append(load.run("http-tcp", SELECT_1[2], seconds=0.01, warm_up=0, calls=1)["first"] / 1000)
-        self.keep("cold ms", times)
-        return times
+            # An empty pool again: where others have taken all places there is none for a spare.
+            self.server.sql("select mcp.off(); select mcp.on()")
+            self.first_call(known)
+            measure.wait_for_spares(self.server, spares)
+            times.append(self.first_call(token))
+        return self.keep(name, times)
 
 
 def gateway_memory(server):
@@ -124,8 +134,13 @@ def first_answer(server, program, socket, port):
             time.sleep(0.005)
 
 
-def token(server, role):
-    return server.sql(f"select mcp.create_token('{role}', 'bench {role}')").splitlines()[-1]
+def switch_spares(server, count):
+    server.sql(f"load 'supabase_mcp';\nalter system set supabase_mcp.spare_bridges = {count};\nselect pg_reload_conf();")
+    time.sleep(1)
+
+
+def token(server, role, number=1):
+    return server.sql(f"select mcp.create_token('{role}', 'bench {role} {number}')").splitlines()[-1]
 
 
 def run(server, program):
@@ -147,6 +162,12 @@ def run(server, program):
         server.sql(f"select mcp.grant_tools('bench_cold_{n}')")
         cold_tokens.append(token(server, f"bench_cold_{n}"))
     cold = bench.cold_starts(cold_tokens)
+    server.sql("select mcp.grant_tools('bench_shared')")
+    known, *users = [token(server, "bench_shared", n) for n in range(21)]
+    with_spare = bench.end_users("end user, spare ms", known, users[:10], 1)
+    switch_spares(server, 0)
+    without = bench.end_users("end user, no spare ms", known, users[10:], 0)
+    switch_spares(server, 1)
     bench.one_connection()
     bench.many_rows()
     bench.catalog()
@@ -159,6 +180,8 @@ def run(server, program):
     report.single_row("create extension to the first answer", install, "s", 1, 2)
     report.single_row("first call of a role, median of 10 (a process starts)", sorted(cold)[len(cold) // 2], "ms", 15)
     report.single_row("first call of a role, slowest of 10", max(cold), "ms")
+    report.single_row("first call of a new end user, median of 10 (a spare waits)", sorted(with_spare)[len(with_spare) // 2], "ms", 5)
+    report.single_row("the same without a spare (supabase_mcp.spare_bridges = 0)", sorted(without)[len(without) // 2], "ms")
     report.single_row("gateway, private memory after the run", gateway["private"], "MB", 12)
     report.single_row("gateway, PSS after the run", gateway["pss"], "MB")
     if executors:

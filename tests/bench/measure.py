@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 
@@ -92,6 +93,13 @@ def processes(server):
 
 def of_kind(server, kind):
     return [pid for pid, title in processes(server).items() if f"supabase_mcp {kind}" in title]
+
+
+def wait_for_spares(server, count):
+    deadline = time.monotonic() + 10
+    while int(server.sql("select jsonb_array_length(mcp.status() #> '{executors,spare}')")) != count:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"there are not {count} spare bridges")
 
 
 def memory(pid):
