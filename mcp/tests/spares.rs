@@ -111,6 +111,7 @@ fn gateway() -> (MutexGuard<'static, ()>, PathBuf) {
             queue_timeout: Duration::from_secs(5),
             anonymous_role: None,
             privileged_roles: vec![],
+            locked_settings: vec![],
             peer_equal_names: false,
         };
         let (control, body) = mcp::runtime::prepare(config, Arc::new(FakeHost));
