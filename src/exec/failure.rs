@@ -33,6 +33,29 @@ impl Failure {
         self
     }
 
+    /// Whether it may be the fault of an argument that its type could not take: a data exception, or what a domain forbids.
+    pub fn may_be_an_argument(&self) -> bool {
+        matches!(&self.cause, Cause::Sql(error) if !self.about_arguments && is_of_a_value(&error.0.sqlstate))
+    }
+
+    /// Whether Postgres said the same both times.
+    pub fn says_the_same(&self, other: &Failure) -> bool {
+        match (&self.cause, &other.cause) {
+            (Cause::Sql(one), Cause::Sql(two)) => one.0.sqlstate == two.0.sqlstate && one.0.message == two.0.message,
+            _ => false,
+        }
+    }
+
+    /// It was this argument.
+    pub fn of_argument(mut self, tool: &str, argument: &str) -> Failure {
+        if let Cause::Sql(error) = &mut self.cause {
+            error.0.message = format!("argument \"{argument}\" of tool \"{tool}\": {}", error.0.message);
+            // The statement is not the caller's.
+            (error.0.position, error.0.context) = (None, None);
+        }
+        self.about_arguments()
+    }
+
     pub fn in_statement(mut self, command: &'static str, number: usize, of: usize) -> Failure {
         self.command = command;
         self.statement = (of > 1).then_some(number);
@@ -82,6 +105,11 @@ impl From<RunError> for Failure {
     }
 }
 
+/// Class 22, data exception, and the constraints of a domain.
+fn is_of_a_value(sqlstate: &str) -> bool {
+    sqlstate.starts_with("22") || matches!(sqlstate, "23502" | "23514")
+}
+
 fn from_postgres(
     error: PgError,
     command: &str,
@@ -102,8 +130,8 @@ fn from_postgres(
                 "Every call runs inside a transaction, where this command cannot run. Use psql, or another client that runs it on its own.",
             ),
         ),
-        // Class 22, data exception: what the check itself raises, and JSON that jsonb cannot hold.
-        code if about_arguments && code.starts_with("22") => (Kind::BadInput, None),
+        // What the check itself raises, JSON that jsonb cannot hold, and values that are none of their type.
+        code if about_arguments && is_of_a_value(code) => (Kind::BadInput, None),
         _ => (Kind::Sql, None),
     };
     CallError {

@@ -4,6 +4,7 @@
 //! nothing of sockets; never decides who the caller is.
 
 mod args;
+mod blame;
 pub mod caller;
 mod explain;
 mod failure;
@@ -161,8 +162,20 @@ impl Executor {
         let result = match job.kind {
             JobKind::Call => call.tool(tx, &job.tool, arguments, &mut self.memory),
             JobKind::List => call.list(tx, &mut self.memory),
-            JobKind::Keeper => Err(Failure::new(CallError::new(Kind::Internal, "not a keeper"))),
+            JobKind::Keeper => {
+                drop(tx);
+                Err(Failure::new(CallError::new(Kind::Internal, "not a keeper")))
+            }
         };
+        let result = result.map_err(|failure| {
+            if job.kind != JobKind::Call || !tools::is_function(&job.tool) || !failure.may_be_an_argument() {
+                return failure;
+            }
+            match pg.begin(&self.identity) {
+                Ok(tx) => call.blame(tx, &job.tool, arguments, failure),
+                Err(_) => failure,
+            }
+        });
         result.map_err(|failure| NoResult::Refused(failure.into_call_error(progress::time_that_is_up(&deadline))))
     }
 

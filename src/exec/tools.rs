@@ -84,6 +84,11 @@ impl Params for Texts<'_> {
     }
 }
 
+/// Whether a tool of this name is one that the database runs.
+pub(super) fn is_function(name: &str) -> bool {
+    name != sql::TOOL && name != explain::TOOL
+}
+
 impl Call<'_> {
     /// Runs the tool of this name.
     pub(super) fn tool(&mut self, tx: Tx, name: &str, arguments: &[u8], memory: &mut Memory) -> Result<Done, Failure> {
@@ -184,7 +189,7 @@ impl Call<'_> {
     }
 
     /// Appends the one JSON value that a statement returns; `false` if it is null.
-    fn value(&mut self, tx: &mut Tx, statement: &Statement, params: &[&str], max_length: usize) -> Result<bool, Failure> {
+    pub(super) fn value(&mut self, tx: &mut Tx, statement: &Statement, params: &[&str], max_length: usize) -> Result<bool, Failure> {
         let mut value = Value::new(self.out, self.workspace.row(), max_length);
         self.workspace.run(tx, statement, &Texts(params), Target::Value(&mut value))?;
         if value.too_long {

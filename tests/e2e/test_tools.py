@@ -237,6 +237,40 @@ def test_custom_tool(cluster, reader):
         cluster.sql("drop function shop.find_customers(text, int), shop.no_tool()")
 
 
+@pytest.mark.parametrize("arguments,blamed,said", [
+    ({"n": "seven"}, "n", 'invalid input syntax for type integer: "seven"'),
+    ({"n": 5000000000}, "n", "out of range"),
+    ({"n": 1, "day": "someday"}, "day", 'invalid input syntax for type date: "someday"'),
+    ({"n": 1, "odd \" name": "no"}, "odd \" name", "odd_number"),
+    ({"n": 1, "ids": ["1", "x"]}, "ids", 'invalid input syntax for type integer: "x"'),
+    ({"n": 0, "day": "2026-01-02"}, None, "division by zero"),
+])
+def test_custom_tool_names_the_argument_that_it_cannot_read(cluster, reader, arguments, blamed, said):
+    """An error of the function itself is none of its arguments, though it be of the same class."""
+    cluster.sql("""
+        create domain shop.odd_number as text check (value = 'odd');
+        create function shop.typed(n int, day date default null, "odd "" name" shop.odd_number default null, ids int[] default null)
+        returns int language sql stable as 'select 1 / n';
+        comment on function shop.typed is e'@mcp({"kind": "tool"})\\nTakes arguments of several types'""")
+    try:
+        assert reader.tool("typed", {"n": 1, "day": "2026-01-02", "ids": [1, 2]}).data == {"result": 1}
+        error = reader.tool("typed", arguments).error
+        assert said in error["message"], error
+        if blamed is None:
+            assert error["kind"] == "sql" and "argument" not in error["message"]
+        else:
+            assert error["kind"] == "bad_input" and f'argument "{blamed}" of tool "typed"' in error["message"], error
+        assert reader.tool("typed", {"n": 1}).data == {"result": 1}
+    finally:
+        cluster.sql("drop function shop.typed; drop domain shop.odd_number")
+
+
+@pytest.mark.parametrize("params,blamed", [([1, "seven"], "$2"), (["one", 2], "$1")])
+def test_execute_sql_names_the_parameter_that_it_cannot_read(reader, params, blamed):
+    error = reader.sql("select $1::int + $2::int", params).error
+    assert "invalid input syntax" in error["message"] and blamed in str(error), error
+
+
 def test_custom_tool_that_is_stable_runs_read_only(cluster, writer):
     """The volatility is the promise: a STABLE tool that writes is stopped even for a writer."""
     schema = f"work_{writer.form}"
