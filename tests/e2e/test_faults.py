@@ -5,12 +5,13 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from harness.caller import ToolResult, token_caller
 from harness.clients import Closed
-from harness.cluster import Cluster
+from harness.cluster import Cluster, pg_config
 from harness.refusal import is_served
 from harness.waits import wait_until
 from harness.world import build_world
@@ -308,6 +309,7 @@ def test_bad_preload_library_of_a_role_is_an_error_of_its_calls(site):
     assert is_served(caller)
 
 
+@pytest.mark.skipif(not (Path(pg_config("pkglibdir")) / "auto_explain.so").exists(), reason="this PostgreSQL has no auto_explain")
 def test_session_preload_libraries_are_loaded(site):
     site.sql("create role explained login; select mcp.grant_tools('explained'::regrole);"
              "alter role explained set session_preload_libraries = 'auto_explain'")
