@@ -85,6 +85,11 @@ begin
         select a.oid into role_oid from pg_authid a where a.rolname = request #>> '{anonymous,role}';
         answer := jsonb_build_object('principal', 'anonymous', 'label', null, 'read_only', false, 'token_expires', null);
 
+    elsif request ? 'jwt' then
+        -- The gateway has verified the token; who its subject is, it knows by itself.
+        select a.oid into role_oid from pg_authid a where a.rolname = request #>> '{jwt,role}';
+        answer := jsonb_build_object('principal', 'jwt', 'label', null, 'read_only', false, 'token_expires', null);
+
     elsif request ? 'status' then
         return jsonb_build_object(
             'found', true,
@@ -105,4 +110,4 @@ begin
 end
 $$;
 comment on function mcp._keeper(jsonb) is
-    'Answers the gateway''s question who a token, peer, password role or anonymous caller is; run by the keeper process alone';
+    'Answers the gateway''s question who a token, peer, password role, signed token''s role or anonymous caller is; run by the keeper process alone';

@@ -13,6 +13,8 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::pg::server;
 
+mod jwt;
+
 static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
 static LISTEN_ADDRESSES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"localhost"));
 static PORT: GucSetting<i32> = GucSetting::<i32>::new(5627);
@@ -201,6 +203,7 @@ pub fn define() {
         DAY_MS,
         ms,
     );
+    jwt::define();
     server::reserve_prefix();
 }
 
@@ -241,6 +244,7 @@ pub fn gateway(preloaded: bool) -> Config {
         privileged_roles: list(&PRIVILEGED_ROLES),
         locked_settings: list(&LOCKED_SETTINGS),
         peer_equal_names: PEER_EQUAL_NAMES.get(),
+        jwt: jwt::rules(),
     }
 }
 

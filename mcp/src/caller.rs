@@ -27,6 +27,10 @@ pub enum Credential {
     Token {
         digest: [u8; 32],
     },
+    /// A signed token, of which everything has to be found out. Never logged.
+    Jwt {
+        text: Arc<str>,
+    },
     Password {
         role: String,
         password: String,

@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::jwt::Jwt;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Version of the extension, as `serverInfo.version`.
@@ -55,6 +57,8 @@ pub struct Config {
     pub locked_settings: Vec<String>,
     /// A peer's operating system name stands for the role of the same name.
     pub peer_equal_names: bool,
+    /// Who may come with a JSON Web Token.
+    pub jwt: Jwt,
 }
 
 impl Config {
@@ -95,6 +99,7 @@ pub mod tests {
             privileged_roles: vec![],
             locked_settings: vec![],
             peer_equal_names: false,
+            jwt: Jwt::default(),
         }
     }
 }

@@ -103,7 +103,7 @@ impl Gateway {
         Some(Arc::new(Gateway {
             config: RwLock::new(Arc::new(config)),
             pool,
-            logins: Logins::new(keepers.clone())?,
+            logins: Logins::new(keepers.clone(), host.clone())?,
             keepers,
             children,
             host,
@@ -126,6 +126,11 @@ impl Gateway {
         self.logins.forget();
         // Others count for new connections only (session_preload_libraries), which a spare stands for.
         self.pool.dismiss_spares(None);
+    }
+
+    /// Reads keys that the settings name, and says in the log what is wrong with them.
+    pub async fn read_keys(&self) {
+        self.logins.read_keys(&self.config()).await;
     }
 
     pub fn log(&self, level: Level, message: impl Into<String>) {
@@ -175,7 +180,7 @@ impl Gateway {
             self.counters.refused_logins.fetch_add(1, Ordering::Relaxed);
             let reason = match error {
                 LoginError::Unknown(message) => message,
-                LoginError::Refused(error) => &error.message,
+                LoginError::Refused(error) | LoginError::Scope(error) => &error.message,
             };
             self.log_refusal(&caller.origin, reason);
         }

@@ -83,7 +83,7 @@ impl Handler {
             // Nobody reads this answer: the library drops it.
             Ok(Ok(_)) if context.ct.is_cancelled() => Err(ErrorData::internal_error("the call was cancelled", None)),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(LoginError::Refused(error))) => Ok((*error).into()),
+            Ok(Err(LoginError::Refused(error) | LoginError::Scope(error))) => Ok((*error).into()),
             Ok(Err(LoginError::Unknown(message))) => {
                 let _ = session.unauthenticated.set(message.clone());
                 Err(ErrorData::new(ErrorCode(UNAUTHENTICATED), message, None))

@@ -29,7 +29,7 @@ use crate::handler::{Handler, Session};
 use crate::logins::LoginError;
 use crate::patient::Patient;
 use crate::shortcut::Shortcut;
-use crate::{authorization, newline, origin};
+use crate::{authorization, newline, oauth, origin, query};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 type Mcp = StreamableHttpService<Handler, NeverSessionManager>;
@@ -127,12 +127,10 @@ impl Server {
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(&config).await,
+            path if path.starts_with(oauth::WELL_KNOWN) => self.metadata(request, &config).await,
             path => match database(path, &config) {
                 Some(database) => self.mcp(request, database, &config).await,
-                None => {
-                    let answer = failure(StatusCode::NOT_FOUND, -32600, "nothing is here: the endpoint is /mcp or /mcp/<database>");
-                    refuse(request.into_body(), answer).await
-                }
+                None => refuse(request.into_body(), nothing_here()).await,
             },
         }
     }
@@ -147,18 +145,47 @@ impl Server {
         }
     }
 
+    /// Where the tokens of this server come from, for anybody who asks.
+    async fn metadata(&self, request: Request<Incoming>, config: &Config) -> Answer {
+        let answer = match oauth::metadata(request.uri().path(), config, |path| database(path, config)) {
+            Some(_) if request.method() != Method::GET && request.method() != Method::HEAD => {
+                failure(StatusCode::METHOD_NOT_ALLOWED, -32600, "the metadata is read by GET")
+            }
+            Some(document) => {
+                let mut answer = text(StatusCode::OK, &document);
+                answer.headers_mut().insert(CONTENT_TYPE, JSON);
+                answer
+            }
+            None => nothing_here(),
+        };
+        refuse(request.into_body(), answer).await
+    }
+
     async fn mcp(&self, mut request: Request<Incoming>, database: String, config: &Config) -> Answer {
         let mut caller = self.connection.caller(config);
         caller.database = database.into();
-        match authorization::read(request.headers().get(AUTHORIZATION)) {
+        match authorization::read(request.headers().get(AUTHORIZATION), config.jwt.is_on()) {
             Ok(Some(credential)) => caller.credential = credential,
             Ok(None) => {}
-            Err(message) => return refuse(request.into_body(), self.unauthenticated(message)).await,
+            Err(message) => return refuse(request.into_body(), self.unauthenticated(message, &caller)).await,
+        }
+        match query::read_only(request.uri().query()) {
+            Ok(read_only) => caller.read_only = read_only,
+            Err(message) => return refuse(request.into_body(), failure(StatusCode::BAD_REQUEST, -32600, message)).await,
+        }
+        if matches!(caller.credential, Credential::Jwt { .. }) {
+            caller.headers = Some(query::headers(request.headers()).into());
         }
         match self.gateway.admit(&caller).await {
             Ok(()) => {}
-            Err(LoginError::Unknown(message)) => return refuse(request.into_body(), self.unauthenticated(&message)).await,
+            Err(LoginError::Unknown(message)) => return refuse(request.into_body(), self.unauthenticated(&message, &caller)).await,
             Err(LoginError::Refused(error)) => return refuse(request.into_body(), refusal(&error)).await,
+            Err(LoginError::Scope(error)) => {
+                let mut answer = refusal(&error);
+                let challenge = oauth::challenge(config, &caller.database, Some("insufficient_scope"));
+                answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                return refuse(request.into_body(), answer).await;
+            }
         }
         let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).map(str::to_string);
         let session = Session::new(caller, agent);
@@ -179,7 +206,7 @@ impl Server {
         let json = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
         let answer = self.mcp.handle(Request::from_parts(head, Full::new(body))).await;
         if let Some(message) = session.unauthenticated.get() {
-            return self.unauthenticated(message);
+            return self.unauthenticated(message, &session.caller);
         }
         if json && answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             return failure(
@@ -196,7 +223,7 @@ impl Server {
         let agent = session.agent.as_deref().unwrap_or("mcp");
         let answer = call.answer(&self.gateway, session, agent, &CancellationToken::new()).await;
         if let Some(message) = session.unauthenticated.get() {
-            return self.unauthenticated(message);
+            return self.unauthenticated(message, &session.caller);
         }
         let mut answer = Response::new(Full::new(Bytes::from(answer.unwrap_or_default())).boxed());
         answer.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -219,15 +246,21 @@ impl Server {
         answer
     }
 
-    fn unauthenticated(&self, message: &str) -> Answer {
+    fn unauthenticated(&self, message: &str, caller: &Caller) -> Answer {
         let mut answer = failure(StatusCode::UNAUTHORIZED, 401, message);
         let headers = answer.headers_mut();
-        headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"supabase_mcp\""));
+        let shown = matches!(caller.credential, Credential::Jwt { .. } | Credential::Token { .. });
+        let challenge = oauth::challenge(&self.gateway.config(), &caller.database, shown.then_some("invalid_token"));
+        headers.append(WWW_AUTHENTICATE, challenge);
         if self.connection.network != Network::Remote {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"supabase_mcp\", charset=\"UTF-8\""));
         }
         answer
     }
+}
+
+fn nothing_here() -> Answer {
+    failure(StatusCode::NOT_FOUND, -32600, "nothing is here: the endpoint is /mcp or /mcp/<database>")
 }
 
 /// The database that a path names; `None` for a path that is none of ours.

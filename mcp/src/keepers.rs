@@ -48,6 +48,12 @@ pub struct Facts {
     pub read_only: bool,
     pub verifier: Option<String>,
     pub label: Option<String>,
+    /// `sub` of a JSON Web Token; not of the keeper's knowledge.
+    #[serde(skip)]
+    pub subject: Option<String>,
+    /// Many callers are this one role, whether it can log in or not; not of the keeper's knowledge.
+    #[serde(skip)]
+    pub shared: bool,
     /// Settings that the token carries.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,

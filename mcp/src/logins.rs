@@ -17,9 +17,11 @@ use crate::caller::{Caller, Credential, Login, Network, Principal};
 use crate::children::hex;
 use crate::config::Config;
 use crate::error::{CallError, Kind};
+use crate::host::Host;
+use crate::jwt::{self, Refusal};
 use crate::keepers::{Facts, Keepers};
-use crate::scram;
 use crate::types::{About, Form};
+use crate::{oauth, scram};
 
 const KEEP: Duration = Duration::from_secs(60);
 /// Logins kept at once; a flood of valid credentials empties the memory rather than growing it.
@@ -34,6 +36,8 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(2);
 pub enum LoginError {
     /// 401: the credential is missing or stands for nobody.
     Unknown(String),
+    /// 403: the credential is good, and lacks a scope that it could have been given.
+    Scope(Box<CallError>),
     /// The credential is good, what it stands for is not served.
     Refused(Box<CallError>),
 }
@@ -51,6 +55,7 @@ struct Kept {
 
 pub struct Logins {
     keepers: Arc<Keepers>,
+    jwt_keys: jwt::Store,
     kept: Mutex<HashMap<[u8; 32], Kept>>,
     failures: Mutex<HashMap<Arc<str>, (u32, Instant)>>,
     checks: Arc<Semaphore>,
@@ -60,12 +65,13 @@ pub struct Logins {
 }
 
 impl Logins {
-    pub fn new(keepers: Arc<Keepers>) -> Option<Logins> {
+    pub fn new(keepers: Arc<Keepers>, host: Arc<dyn Host>) -> Option<Logins> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).ok()?;
         let secret = Hmac::new_from_slice(&secret).ok()?;
         Some(Logins {
             keepers,
+            jwt_keys: jwt::Store::new(host),
             kept: Mutex::default(),
             failures: Mutex::default(),
             checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
@@ -82,9 +88,14 @@ impl Logins {
         self.kept().clear();
     }
 
+    /// Reads the keys of JSON Web Tokens, so that what is wrong with them is said now and not at the first token.
+    pub async fn read_keys(&self, config: &Config) {
+        self.jwt_keys.current(&config.jwt.sources).await;
+    }
+
     /// The principal behind a caller, from memory if it was seen lately.
     pub async fn login(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
-        let key = self.key(caller);
+        let key = self.key(caller, config).await;
         let known = self.kept().get(&key).filter(|k| k.since.elapsed() < KEEP).map(|k| k.login.clone());
         match known {
             Some(login) if still_good(&login.principal) => Ok(login),
@@ -95,7 +106,7 @@ impl Logins {
 
     /// The principal behind a caller, asked anew.
     pub async fn verify(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
-        let key = self.key(caller);
+        let key = self.key(caller, config).await;
         self.kept().remove(&key);
         let login = self.ask(caller, config).await;
         match &login {
@@ -112,7 +123,12 @@ impl Logins {
         login
     }
 
-    fn key(&self, caller: &Caller) -> [u8; 32] {
+    async fn key(&self, caller: &Caller, config: &Config) -> [u8; 32] {
+        // With other keys nothing that was verified before is found any more.
+        let generation = match &caller.credential {
+            Credential::Jwt { .. } => Box::pin(self.jwt_keys.current(&config.jwt.sources)).await.generation,
+            _ => 0,
+        };
         let mut mac = self.secret.clone();
         let mut field = |bytes: &[u8]| {
             mac.update(&(bytes.len() as u64).to_le_bytes());
@@ -125,6 +141,11 @@ impl Logins {
             Credential::Token { digest } => {
                 field(b"token");
                 field(digest);
+            }
+            Credential::Jwt { text } => {
+                field(b"jwt");
+                field(&generation.to_le_bytes());
+                field(text.as_bytes());
             }
             Credential::Password { role, password } => {
                 field(b"password");
@@ -149,6 +170,17 @@ impl Logins {
                     _ => (facts, at),
                 }
             }
+            Credential::Jwt { text } => {
+                let verified = self.check_jwt(text.clone(), caller, config).await?;
+                let (mut facts, at) = ask(json!({"jwt": {"role": verified.role}})).await?;
+                facts.principal = verified.principal;
+                facts.subject = verified.subject;
+                facts.token_expires = Some(verified.until);
+                facts.read_only |= verified.read_only;
+                facts.settings.extend(verified.settings);
+                facts.shared = true;
+                (facts, at)
+            }
             Credential::Password { role, password } => {
                 if caller.network == Network::Remote {
                     return Err(LoginError::Unknown("passwords are taken on the Unix socket and on loopback only; use a token".into()));
@@ -166,6 +198,27 @@ impl Logins {
         };
         let principal = decide(facts, database, caller, config)?;
         Ok(Login { principal: Arc::new(principal), verified_at: at })
+    }
+
+    /// Verifies a token. Public-key signatures take a fraction of a millisecond, and the thread of all clients should not be kept so long.
+    async fn check_jwt(&self, text: Arc<str>, caller: &Caller, config: &Config) -> Result<jwt::Verified, LoginError> {
+        let keys = self.jwt_keys.current(&config.jwt.sources).await.keys;
+        let (rules, resources) = (config.jwt.clone(), oauth::resources(config, &caller.database));
+        let path = oauth::path(config, &caller.database);
+        let broken = || LoginError::Unknown("the token could not be looked at; try again".into());
+        let Ok(_permit) = self.checks.acquire().await else { return Err(broken()) };
+        let verify = move || jwt::verify(&text, &keys, &rules, &resources, now());
+        let mut verified = match tokio::task::spawn_blocking(verify).await {
+            Ok(Ok(verified)) => verified,
+            Ok(Err(Refusal::Invalid(message))) => return Err(LoginError::Unknown(message)),
+            Ok(Err(Refusal::Denied(error))) => return Err(LoginError::Refused(error)),
+            Ok(Err(Refusal::Scope(error))) => return Err(LoginError::Scope(error)),
+            Err(_) => return Err(broken()),
+        };
+        // What policies find of a request besides its claims. The method is what every call is, whatever opened its connection.
+        verified.settings.insert("request.method".into(), "POST".into());
+        verified.settings.insert("request.path".into(), path);
+        Ok(verified)
     }
 
     async fn check_password(&self, verifier: Option<String>, password: String) -> bool {
@@ -201,6 +254,7 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
                 "operating system user {uid} is not mapped to a role; an administrator can run: select mcp.map_peer('<user name>', '<role>')"
             ),
             Credential::Token { .. } => format!("unknown, revoked or expired token for database \"{}\"", caller.database),
+            Credential::Jwt { .. } => "the role that the token stands for does not exist".into(),
             Credential::Password { .. } => "wrong role or password".into(),
             Credential::Nothing => "the role for callers without a credential does not exist".into(),
         }));
@@ -226,11 +280,15 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
             .hint("Raise its CONNECTION LIMIT.")
             .into());
     }
-    let login = match (facts.can_login, facts.bridge_oid) {
+    let direct = facts.can_login && !facts.shared;
+    let login = match (direct, facts.bridge_oid) {
         (true, _) => facts.role_oid,
         (false, Some(bridge)) => bridge,
         (false, None) => {
-            return denied(format!("role \"{}\" cannot log in, and role \"mcp_bridge\" is gone", facts.role), "Create the extension anew.");
+            return denied(
+                format!("role \"{}\" is shared or cannot log in, and role \"mcp_bridge\" is gone", facts.role),
+                "Create the extension anew.",
+            );
         }
     };
     let until = [facts.valid_until, facts.token_expires].into_iter().flatten().reduce(f64::min);
@@ -241,7 +299,7 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
     for name in facts.locked.into_iter().chain(config.locked_settings.iter().map(|name| name.to_ascii_lowercase())) {
         settings.entry(name).or_default();
     }
-    let about = About { principal: facts.principal, label: facts.label, subject: None, settings };
+    let about = About { principal: facts.principal, label: facts.label, subject: facts.subject, settings };
     let principal = Principal {
         about: Arc::new(about),
         database,
@@ -249,7 +307,7 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
         login,
         role_name: facts.role,
         // A role that cannot log in is shared by many: the bridge keeps them from each other's sessions.
-        form: if facts.can_login { Form::Direct } else { Form::Bridge },
+        form: if direct { Form::Direct } else { Form::Bridge },
         read_only: facts.read_only,
         until,
         connection_limit: facts.connection_limit.and_then(|n| usize::try_from(n).ok()),
@@ -264,8 +322,12 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
 }
 
 fn still_good(principal: &Principal) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-    principal.until.is_none_or(|until| now < until)
+    principal.until.is_none_or(|until| now() < until)
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
 /// The operating system's name for a user. Name services may block, so not on the runtime's thread.

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::host::{Host, Level};
 use crate::listen::Listeners;
-use crate::{admin, children};
+use crate::{admin, children, oauth};
 
 /// The main thread's end.
 pub struct Control(mpsc::UnboundedSender<Command>);
@@ -55,13 +55,13 @@ async fn run(config: Config, host: Arc<dyn Host>, mut commands: mpsc::UnboundedR
     tokio::spawn(gateway.clone().sweep());
     let mut listeners = Listeners::default();
     listeners.apply(&gateway).await;
-    warn(&gateway);
+    warn(&gateway).await;
     while let Some(command) = commands.recv().await {
         match command {
             Command::Reload(config) => {
                 gateway.reload(*config);
                 listeners.apply(&gateway).await;
-                warn(&gateway);
+                warn(&gateway).await;
             }
             Command::Stop => break,
         }
@@ -72,12 +72,22 @@ async fn run(config: Config, host: Arc<dyn Host>, mut commands: mpsc::UnboundedR
 }
 
 /// What an administrator should know about the settings.
-fn warn(gateway: &Gateway) {
+async fn warn(gateway: &Gateway) {
     let config = gateway.config();
     if config.listens_beyond_loopback() && config.anonymous_role.is_some() {
         gateway.log(
             Level::Warning,
             "supabase_mcp: supabase_mcp.anonymous_role counts on this machine alone; callers from other machines need a credential",
         );
+    }
+    gateway.read_keys().await;
+    if config.jwt.roles.is_empty() != config.jwt.sources.is_empty() {
+        gateway.log(
+            Level::Warning,
+            "supabase_mcp: JSON Web Tokens are taken only where supabase_mcp.jwt_roles and a key (jwt_secret, jwt_jwks, or a file) are both set",
+        );
+    }
+    if let Some(complaint) = oauth::complaint(&config) {
+        gateway.log(Level::Warning, format!("supabase_mcp: clients are not told of supabase_mcp.oauth_issuer: {complaint}"));
     }
 }

@@ -132,7 +132,7 @@ impl Shortcut {
         }
         Some(match outcome {
             Ok(Ok(answer)) => self.result(answer),
-            Ok(Err(LoginError::Refused(error))) => self.result((*error).into()),
+            Ok(Err(LoginError::Refused(error) | LoginError::Scope(error))) => self.result((*error).into()),
             Ok(Err(LoginError::Unknown(message))) => {
                 let _ = session.unauthenticated.set(message.clone());
                 self.error(UNAUTHENTICATED, &message)

@@ -129,6 +129,7 @@ fn socket() -> PathBuf {
                 privileged_roles: vec![],
                 locked_settings: vec![],
                 peer_equal_names: false,
+                jwt: mcp::jwt::Jwt::default(),
             };
             let (control, body) = mcp::runtime::prepare(config, Arc::new(FakeHost));
             std::thread::spawn(move || {

@@ -1,8 +1,11 @@
-//! Settings that an executor forces on itself, so that no caller can undo them.
+//! Settings whose definition or value needs more than pgrx gives: those that an executor forces on itself, so that no caller can undo
+//! them, and those that nobody may read.
 
 use std::ffi::{CStr, CString};
 
-use pgrx::pg_sys;
+use std::os::raw::c_char;
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
 
 use super::error::{PgError, attempt};
 use super::{Pg, ffi};
@@ -25,6 +28,19 @@ pub fn set_application_name(pg: &Pg, name: &str) -> Result<(), PgError> {
     let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c as u8 } else { b'?' };
     let name = CString::new(name.chars().take(63).map(printable).collect::<Vec<u8>>()).unwrap_or_default();
     set(pg, c"application_name", &name, pg_sys::GucSource::PGC_S_CLIENT)
+}
+
+/// Defines a setting that `SHOW` masks, for superusers too, and `pg_settings` leaves out.
+pub fn define_hidden(name: &'static CStr, short: &'static CStr, long: &'static CStr, setting: &'static GucSetting<Option<CString>>) {
+    let flags = GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL;
+    // SAFETY: the hook returns a constant and cannot panic.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(name, short, long, setting, GucContext::Sighup, flags, None, None, Some(mask));
+    }
+}
+
+unsafe extern "C-unwind" fn mask() -> *const c_char {
+    c"********".as_ptr()
 }
 
 fn set(_: &Pg, name: &'static CStr, value: &CStr, source: pg_sys::GucSource::Type) -> Result<(), PgError> {

@@ -10,11 +10,19 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 FACTS = re.compile(r"^Default: (?:`(?P<value>[^`]*)`|(?P<empty>empty))\. Context: (?P<context>\w+)\.$", re.M)
 
 
+# Keys, which pg_settings does not show; name -> what it would say.
+HIDDEN = {f"supabase_mcp.{name}": ("", None, "sighup", "Hidden.") for name in ("jwt_secret", "jwt_jwks")}
+
+
 @pytest.fixture(scope="module")
 def real(cluster):
     rows = cluster.sql("load 'supabase_mcp'; select name, boot_val, unit, context, short_desc from pg_settings"
                        " where name like 'supabase_mcp.%' and name not like 'supabase_mcp.weaken%'")
-    return {row[0]: row[1:] for row in rows}
+    shown = {row[0]: row[1:] for row in rows}
+    assert not set(shown) & set(HIDDEN)
+    for name in HIDDEN:
+        assert cluster.sql(f"load 'supabase_mcp'; show {name}") == [("********",)]
+    return {**shown, **HIDDEN}
 
 
 def entries():

@@ -55,6 +55,8 @@ select mcp._keeper('{"password": {"role": "keeper_md5"}}') -> 'verifier' as md5,
        mcp._keeper('{"password": {"role": "nobody_of_this_name"}}') as unknown;
 select pg_temp.ask('{"anonymous": {"role": "keeper_nologin"}}');
 select mcp._keeper('{"anonymous": {"role": ""}}');
+select k ->> 'found' as found, k ->> 'principal' as principal, k ->> 'role' as role from mcp._keeper('{"jwt": {"role": "keeper_nologin"}}') k;
+select mcp._keeper('{"jwt": {"role": "nobody_of_this_name"}}');
 
 -- Who is more than an ordinary role.
 select r.role, mcp._keeper(jsonb_build_object('anonymous', jsonb_build_object('role', r.role))) ->> 'privileged' as privileged,
