@@ -3,7 +3,7 @@
 //! This crate never calls Postgres: it has no binding to it. Its code runs on the gateway's runtime thread; the executors and the
 //! keepers use `types`, `error` and `ipc` alone, on their only thread.
 //!
-//! From the wire inwards: `listen` → `http` / `newline` → `handler` (protocol) or `shortcut` (plain calls) → `gateway` (one call) → `logins` + `keepers` (who) and
+//! From the wire inwards: `listen` → `http` / `newline` → `handler` (protocol) or `shortcut` (plain calls) → `gateway` (one call) → `logins` + `jwt` + `keepers` (who) and
 //! `pool` + `scheduler` (where) → `process` (one socket). `stream` is the Unix socket at either end. `host` is the door to the Postgres main thread of the same process.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

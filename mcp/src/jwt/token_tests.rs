@@ -275,3 +275,33 @@ fn keys_that_cannot_be_used_are_left_out_and_said() {
     assert_eq!(keys.len(), 0);
     assert!(keys.add_jwks("{}").is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn garbage_never_panics(text in ".*", parts in proptest::collection::vec(proptest::collection::vec(0u8.., 0..80), 3)) {
+        let _ = verdict(&text, &rules());
+        let encoded: Vec<String> = parts.iter().map(|part| URL_SAFE_NO_PAD.encode(part)).collect();
+        proptest::prop_assert!(verdict(&encoded.join("."), &rules()).is_err());
+    }
+
+    #[test]
+    fn no_byte_of_a_token_can_be_changed(at in 0usize..10_000, byte in 0x20u8..0x7f) {
+        let good = token(&claims());
+        let mut bytes = good.clone().into_bytes();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        let changed = String::from_utf8(bytes).unwrap();
+        proptest::prop_assert!(changed == good || verdict(&changed, &rules()).is_err());
+    }
+
+    #[test]
+    fn keys_of_any_shape_never_panic(kty in "EC|RSA|OKP|oct|x", crv in "P-256|P-384|Ed25519|x", x in "[A-Za-z0-9_-]{0,90}", y in "[A-Za-z0-9_-]{0,90}") {
+        let mut keys = KeySet::default();
+        let jwk = json!({"kty": kty, "crv": crv, "x": x, "y": y, "n": x, "e": y, "k": x});
+        let _ = keys.add_jwks(&json!({"keys": [jwk]}).to_string());
+        for algorithm in ["ES256", "RS256", "EdDSA"] {
+            let forged = raw(&json!({"alg": algorithm}).to_string(), &claims().to_string(), SECRET);
+            proptest::prop_assert!(verify(&forged, &keys, &rules(), &[], NOW).is_err());
+        }
+    }
+}
