@@ -1,9 +1,9 @@
 //! Who gets which executor, and when: a pure state machine.
 //!
 //! Knows keys, counts and order; starts nothing, sends nothing, has no clock. `P` is an idle process, `W` the ticket of somebody who
-//! waits. Fair between roles: when a process comes free, the roles that wait take turns, so that one role's flood delays another
-//! role by at most one running call. A process never serves two keys; one that is in the way of another key is given up, a spare before
-//! one that has served.
+//! waits. Fair between roles: when a process comes free, it is the turn of the role that has least at work, so that one role's flood
+//! delays another role by at most one running call. A process never serves two keys; one that is in the way of another key is given up, a
+//! spare before one that has served, but for a role that has half of all places already: the idle processes of others stay warm for them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub struct Scheduler<P, W> {
     spares: Spares<P>,
     /// Idle, running, starting and spare.
     total: usize,
-    /// Lanes with waiters; the front is next.
+    /// Lanes with waiters; among equals the front is next.
     turns: VecDeque<Lane>,
     queues: HashMap<Lane, VecDeque<Waiter<W>>>,
     /// How often an idle process had to make room for another key.
@@ -145,13 +145,22 @@ impl<P, W> Scheduler<P, W> {
         } else if self.spares.give_up() {
             Grant::Start
         } else {
-            // The front is the least recently used; dropping it closes its socket, and the process leaves.
-            self.idle.pop_front()?;
+            // Dropping it closes its socket, and the process leaves.
+            let at = self.dispensable(lane, max)?;
+            self.idle.remove(at)?;
             self.evictions += 1;
             Grant::Start
         };
         *self.busy.entry(lane).or_default() += 1;
         Some(grant)
+    }
+
+    /// The least recently used idle process that makes room for a lane: one of its own, or anybody's while it holds less than half of
+    /// the places. Without this a flood would end the others' processes between any two calls of theirs.
+    fn dispensable(&self, lane: Lane, max: usize) -> Option<usize> {
+        let own = |idle: &Idle<P>| idle.key.lane() == lane;
+        let held = self.busy.get(&lane).copied().unwrap_or(0) + self.idle.iter().filter(|i| own(i)).count();
+        self.idle.iter().position(|i| held < max.div_ceil(2) || own(i))
     }
 
     /// A call is over. `process` is `None` when its process is gone.
@@ -171,16 +180,15 @@ impl<P, W> Scheduler<P, W> {
 
     /// The next grant for somebody who waits, if there is one. Call it until it returns `None`.
     pub fn next_delivery(&mut self, max: usize) -> Option<Delivery<P, W>> {
-        for _ in 0..self.turns.len() {
-            let lane = self.turns.pop_front()?;
-            let Some((key, limit)) = self.queues.get(&lane).and_then(|q| q.front()).map(|w| (w.key.clone(), w.limit)) else {
-                self.queues.remove(&lane);
-                continue;
-            };
-            let Some(grant) = self.grant(&key, limit, max) else {
-                self.turns.push_back(lane);
-                continue;
-            };
+        // Who has least at work comes first; among those, who waits longest for a turn.
+        let at_work = |lane: &Lane| self.busy.get(lane).copied().unwrap_or(0);
+        let mut order: Vec<(usize, usize)> = self.turns.iter().enumerate().map(|(at, lane)| (at_work(lane), at)).collect();
+        order.sort_unstable();
+        for (_, at) in order {
+            let lane = *self.turns.get(at)?;
+            let (key, limit) = self.queues.get(&lane).and_then(VecDeque::front).map(|w| (w.key.clone(), w.limit))?;
+            let Some(grant) = self.grant(&key, limit, max) else { continue };
+            self.turns.remove(at);
             let queue = self.queues.get_mut(&lane)?;
             let waiter = queue.pop_front()?;
             if queue.is_empty() {
@@ -339,11 +347,52 @@ mod tests {
         assert_eq!(ask(&mut s, 2, 201), Acquired::Waiting);
         assert_eq!(ask(&mut s, 1, 104), Acquired::Full);
         s.release(&key(1), Some(11));
-        assert_eq!(drain(&mut s), [101]);
-        s.release(&key(1), Some(11));
-        assert_eq!(drain(&mut s), [201], "the other role is next, although two of the first wait longer");
+        assert_eq!(drain(&mut s), [201], "the other role is next, although three of the first wait longer");
+        s.release(&key(1), Some(12));
+        assert_eq!(drain(&mut s), [101], "who has as much at work as others takes turns");
+        assert_eq!(ask(&mut s, 2, 202), Acquired::Waiting);
         s.release(&key(2), Some(22));
-        assert_eq!(drain(&mut s), [102]);
+        assert_eq!(drain(&mut s), [202], "within a role first come, first served");
+    }
+
+    /// Rounds in which a role with 32 waiting calls and one with a single call take what comes free.
+    #[test]
+    fn a_flood_delays_others_by_one_running_call_and_leaves_them_their_process() {
+        let mut s: Scheduler<u32, u32> = Scheduler::default();
+        let ask = |s: &mut Scheduler<u32, u32>, role, ticket| s.acquire(&key(role), usize::MAX, 4, 64, || ticket);
+        let next = |s: &mut Scheduler<u32, u32>| std::iter::from_fn(|| s.next_delivery(4)).map(|d| d.ticket).collect::<Vec<_>>();
+        for flood in 0..4 {
+            assert_eq!(ask(&mut s, 1, flood), Acquired::Granted(Grant::Start));
+        }
+        for flood in 0..32 {
+            assert_eq!(ask(&mut s, 1, flood), Acquired::Waiting);
+        }
+        assert_eq!(ask(&mut s, 2, 200), Acquired::Waiting);
+        s.release(&key(1), Some(11));
+        assert_eq!(next(&mut s), [200], "the next process that comes free");
+        s.release(&key(2), Some(22));
+        for flood in 0..16 {
+            s.release(&key(1), Some(11));
+            assert_eq!(next(&mut s), [flood], "the flood goes on with the places that it has");
+            assert_eq!(ask(&mut s, 2, 200), Acquired::Granted(Grant::Use(22)), "and the other role finds its process");
+            s.release(&key(2), Some(22));
+        }
+        assert_eq!(s.evictions, 1);
+    }
+
+    #[test]
+    fn idle_processes_of_others_do_not_keep_a_role_from_half_of_the_places() {
+        let mut s: Scheduler<u32, u32> = Scheduler::default();
+        for role in 1..5 {
+            assert_eq!(s.acquire(&key(role), usize::MAX, 4, 64, || 0), Acquired::Granted(Grant::Start));
+            s.release(&key(role), Some(role));
+        }
+        let mut ask = || s.acquire(&key(9), usize::MAX, 4, 64, || 0);
+        assert_eq!([ask(), ask(), ask()], [Acquired::Granted(Grant::Start), Acquired::Granted(Grant::Start), Acquired::Waiting]);
+        assert_eq!(s.idle().map(|(_, p)| *p).collect::<Vec<_>>(), [3, 4], "the most recently used stay");
+        assert!(s.next_delivery(4).is_none());
+        s.take_idle(|key, _| key.role == 3);
+        assert!(s.next_delivery(4).is_some(), "a place that nobody has");
     }
 
     #[test]

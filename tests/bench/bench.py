@@ -2,7 +2,7 @@
 
 Owns what is measured and in which order; measure.py takes the figures, report.py prints them. One connection is measured with
 every process on one core, for otherwise most of what is seen is the other core waking up. BENCH_SECONDS (default 3) is the time
-of one measurement; there are about forty. The figures also go to target/bench.json.
+of one measurement; there are about fifty. The figures also go to target/bench.json.
 """
 
 import json
@@ -29,6 +29,18 @@ KEY = ("key in 1,000,000 rows",
        {"query": "select abalance from pgbench_accounts where aid = %d"})
 WIDE = "select id, name, amount, at, active from bench.wide where id <= 1000"
 ALL = "select id, name, amount, at, active from bench.wide"
+
+
+FLOODS = {"select 1": SELECT_1[2], "5 ms of waiting": {"query": "select pg_sleep(0.005)"},
+          "5 ms of work": {"query": "select count(*) from generate_series(1, 60000)"}}
+
+
+def wait_for(condition):
+    give_up = time.monotonic() + 20
+    while not condition():
+        if time.monotonic() > give_up:
+            raise RuntimeError("the flood does not come about")
+        time.sleep(0.01)
 
 
 class Bench:
@@ -93,6 +105,24 @@ class Bench:
                     figures = self.load.run(way, arguments, connections, SECONDS, rows=1)
                     report.latency_row(WAYS[way], self.keep(f"{name} c{connections} {way}", figures), base,
                                        share if connections == 8 else None, by="per_second")
+
+    def neighbours(self, noisy):
+        """One connection of one role, alone and while another role calls from 32."""
+        alone = self.keep("alone", self.load.run("newline", SELECT_1[2], seconds=SECONDS))
+        report.LATENCY.heading("select 1 of a role on one connection, all cores, beside another role's flood from 32")
+        report.latency_row("alone", alone)
+        promises = []
+        for name, arguments in FLOODS.items():
+            # What a call of the flood takes when nothing is in its way: the one running call to wait for.
+            call = noisy.run("http-tcp", arguments, seconds=SECONDS)
+            with noisy.flood("http-tcp", arguments, 32):
+                wait_for(lambda: int(self.server.sql("select mcp.status() #> '{executors,waiting_calls}'").splitlines()[-1]) > 8)
+                figures = self.keep(f"under {name}", self.load.run("newline", SELECT_1[2], seconds=SECONDS))
+            report.latency_row(f"under a flood of {name}", figures, alone)
+            promises.append((name, figures["p99"], 3 * alone["p99"] + call["p99"]))
+        report.SINGLE.heading("p99 under a flood of another role, beside 3 times the p99 alone plus one call of the flood")
+        for name, p99, most in promises:
+            report.single_row(f"under a flood of {name}", p99, "us", most, 0)
 
     def cold_starts(self, tokens):
         """The first call of a role: its token is looked up, a process is forked and connects."""
@@ -172,6 +202,8 @@ def run(server, program):
     bench.many_rows()
     bench.catalog()
     bench.many_connections()
+    server.sql("select mcp.grant_tools('bench_noisy')")
+    bench.neighbours(measure.Load(program, socket, port, token(server, "bench_noisy")))
     gateway = bench.keep("gateway MB", gateway_memory(server))
     executors = [measure.memory(pid) for pid in measure.of_kind(server, "executor")]
     bench.keep("executors MB", executors)

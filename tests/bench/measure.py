@@ -5,6 +5,7 @@ same socket folder and the same time. Must not measure anything while another me
 """
 
 import bisect
+import contextlib
 import json
 import os
 import subprocess
@@ -64,10 +65,25 @@ class Load:
             return ["--connect", f"unix:{self.socket}", "--framing", "http"]
         return ["--connect", f"tcp:127.0.0.1:{self.port}", "--framing", "http", "--token", self.token]
 
-    def run(self, way, arguments, connections=1, seconds=3, core=None, tool="execute_sql", **options):
+    def command(self, way, arguments, connections=1, seconds=3, core=None, tool="execute_sql", **options):
         extra = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-        command = [*pinned(core), self.program, *self.where(way), "--tool", tool, "--arguments", json.dumps(arguments),
-                   "--connections", str(connections), "--seconds", str(seconds), *extra]
+        return [*pinned(core), self.program, *self.where(way), "--tool", tool, "--arguments", json.dumps(arguments),
+                "--connections", str(connections), "--seconds", str(seconds), *extra]
+
+    @contextlib.contextmanager
+    def flood(self, way, arguments, connections):
+        """Calls without a pause for as long as the block lasts; its figures are not taken."""
+        running = subprocess.Popen(self.command(way, arguments, connections, 600), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            yield
+            if running.poll() is not None:
+                raise RuntimeError(f"the flood ended early: {running.stderr.read().decode(errors='replace')}")
+        finally:
+            running.kill()
+            running.wait()
+
+    def run(self, way, arguments, connections=1, seconds=3, core=None, tool="execute_sql", **options):
+        command = self.command(way, arguments, connections, seconds, core, tool, **options)
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}\n{done.stderr}".replace(self.token, "mcp_…"))

@@ -28,6 +28,7 @@ do $$
 begin
     execute 'create role bench_reader login';
     execute 'create role bench_shared nologin in role bench_reader';
+    execute 'create role bench_noisy login';
     for n in 1..10 loop
         execute format('create role bench_cold_%s login', n);
         execute format('grant bench_reader to bench_cold_%s', n);
