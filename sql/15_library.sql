@@ -13,7 +13,7 @@ create function mcp._invalidate() returns trigger
     language c volatile
     as 'MODULE_PATHNAME', 'supabase_mcp_invalidate';
 comment on function mcp._invalidate() is
-    'Tells every process of the MCP server, through relation cache invalidation, that tokens or the peer map changed';
+    'Tells every process of the MCP server, through relation cache invalidation, that tokens, the peer map or limits changed';
 
 create function mcp._admin(command text, database text) returns text
     language c volatile parallel unsafe

@@ -76,6 +76,17 @@ comment on column mcp._peer_map.created_by is 'Role that made the entry';
 comment on constraint _peer_map_pkey on mcp._peer_map is 'A user stands for one role';
 comment on constraint _peer_map_os_user_check on mcp._peer_map is 'An empty name would match nobody';
 
+-- Apart from mcp._tokens and without a trigger, so that it costs the callers nothing. Not unlogged: a standby could not read it.
+create table mcp._token_use (
+    token bigint primary key references mcp._tokens on delete cascade,
+    last_used_at timestamptz not null
+);
+comment on table mcp._token_use is 'When tokens were last used, as the gateway remembers it; written now and then by the keeper process';
+comment on column mcp._token_use.token is 'The token';
+comment on column mcp._token_use.last_used_at is 'Time of its last call, up to half a minute behind';
+comment on constraint _token_use_pkey on mcp._token_use is 'One time for a token';
+comment on constraint _token_use_token_fkey on mcp._token_use is 'A revoked token leaves nothing behind';
+
 create trigger invalidate after insert or update or delete or truncate on mcp._tokens
     for each statement execute function mcp._invalidate();
 comment on trigger invalidate on mcp._tokens is 'A revoked or changed token counts from the next call on';
@@ -123,8 +134,10 @@ create view mcp.tokens with (security_invoker = true) as
                when t.expires_at operator(pg_catalog.<=) pg_catalog.now() then 'expired'
                else 'active'
            end as state,
+           u.last_used_at,
            t.created_at, t.created_by
       from mcp._tokens t
+      left join mcp._token_use u on u.token operator(pg_catalog.=) t.id
       left join pg_catalog.pg_roles r on r.oid operator(pg_catalog.=) t.role::pg_catalog.oid;
 comment on view mcp.tokens is 'Bearer tokens and the roles they stand for; never the tokens themselves';
 comment on column mcp.tokens.id is 'Number of the token, for mcp.revoke_token';
@@ -134,6 +147,7 @@ comment on column mcp.tokens.read_only is 'Whether calls with this token are kep
 comment on column mcp.tokens.settings is 'Settings that calls with this token can read and not change';
 comment on column mcp.tokens.expires_at is 'From this time on the token is refused; null for never';
 comment on column mcp.tokens.state is 'active, expired or role dropped; the last two are refused';
+comment on column mcp.tokens.last_used_at is 'Time of its last call, half a minute behind at times; null if none is remembered (uses of a standby are not)';
 comment on column mcp.tokens.created_at is 'When the token was made';
 comment on column mcp.tokens.created_by is 'Role that made the token';
 

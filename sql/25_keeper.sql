@@ -1,5 +1,6 @@
--- Owns: the one question that the keeper process asks the database: who does this credential stand for, and what is that role.
--- Runs: in the keeper, one per active database, as the bootstrap superuser; on a hot standby as well, so it never writes.
+-- Owns: the one question that the keeper process asks the database: who does this credential stand for, and what is that role; and what
+-- it writes down there: when tokens were last used.
+-- Runs: in the keeper, one per active database, as the bootstrap superuser; on a hot standby as well, so the question never writes.
 -- Must not: take SQL, names of objects or anything but values from the request; be executable by anybody but the owner.
 
 create function mcp._role_facts(role oid) returns jsonb
@@ -36,6 +37,7 @@ declare
     not_found constant jsonb := '{"found": false}';
     peer constant jsonb := request -> 'peer';
     token record;
+    token_id bigint;
     role_oid oid;
     answer jsonb;
 begin
@@ -50,6 +52,7 @@ begin
             return not_found;
         end if;
         role_oid := token.role;
+        token_id := token.id;
         answer := jsonb_build_object(
             'principal', 'token:' || token.id,
             'label', token.label,
@@ -106,8 +109,36 @@ begin
     -- What one token carries is locked for all callers, or those without it could pretend to carry it.
     answer := answer || jsonb_build_object('locked', array(select distinct k from mcp._tokens t, jsonb_object_keys(t.settings) k));
     -- A role that was dropped meanwhile has no facts, and its credential stands for nobody.
-    return coalesce(jsonb_build_object('found', true) || answer || mcp._role_facts(role_oid), not_found);
+    return coalesce(jsonb_build_object('found', true) || answer || mcp._role_facts(role_oid)
+                    || jsonb_build_object('limits', mcp._limits_of(role_oid, token_id)), not_found);
 end
 $$;
 comment on function mcp._keeper(jsonb) is
     'Answers the gateway''s question who a token, peer, password role, signed token''s role or anonymous caller is; run by the keeper process alone';
+
+create function mcp._tokens_used(uses jsonb) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    noted integer;
+begin
+    -- On a standby, or where default_transaction_read_only is on for all, nothing can be written, and nothing is missing.
+    if current_setting('transaction_read_only')::boolean then
+        return to_jsonb(0);
+    end if;
+    -- Callers wait for this process: not for a disk or for a synchronous standby.
+    perform set_config('synchronous_commit', 'off', true);
+    -- A token that is being revoked is skipped: waiting for it would keep callers waiting for the keeper.
+    insert into mcp._token_use as u (token, last_used_at)
+    select t.id, to_timestamp(n.at)
+      from (select e.key::bigint as id, e.value::double precision as at from jsonb_each_text(uses) e) n
+      join mcp._tokens t on t.id = n.id
+       for key share of t skip locked
+        on conflict on constraint _token_use_pkey do update set last_used_at = greatest(u.last_used_at, excluded.last_used_at);
+    get diagnostics noted = row_count;
+    return to_jsonb(noted);
+end
+$$;
+comment on function mcp._tokens_used(jsonb) is
+    'Writes down when tokens were last used (seconds since 1970 by their numbers), and says how many; run by the keeper process alone';

@@ -40,13 +40,18 @@ grant select (id, role, label, expires_at, read_only, settings, created_at, crea
       insert (hash, role, label, expires_at, read_only, settings), delete
     on mcp._tokens to mcp_admin;
 grant select, insert (os_user, role), delete on mcp._peer_map to mcp_admin;
-grant select on mcp.tokens, mcp.peer_map to mcp_admin;
+grant select, insert (role, token, tool, calls_per_minute, burst, max_concurrent, max_rows, max_bytes, max_seconds, queue_seconds, read_only), delete
+    on mcp._limits to mcp_admin;
+grant select on mcp._token_use to mcp_admin;
+grant select on mcp.tokens, mcp.peer_map, mcp.limits to mcp_admin;
 
 grant execute on function mcp.create_token(regrole, text, timestamptz, boolean, jsonb) to mcp_admin;
 grant execute on function mcp.revoke_token(bigint) to mcp_admin;
 grant execute on function mcp.revoke_token(text) to mcp_admin;
 grant execute on function mcp.map_peer(text, regrole) to mcp_admin;
 grant execute on function mcp.unmap_peer(text) to mcp_admin;
+grant execute on function mcp.set_limit(regrole, bigint, text, integer, integer, integer, integer, integer, double precision, double precision, boolean) to mcp_admin;
+grant execute on function mcp.drop_limit(regrole, bigint, text) to mcp_admin;
 grant execute on function mcp.grant_tools(regrole, boolean, text[]) to mcp_admin;
 grant execute on function mcp.revoke_tools(regrole) to mcp_admin;
 grant execute on function mcp.status() to mcp_admin;
@@ -59,6 +64,8 @@ grant execute on function mcp._privileged(oid) to mcp_admin;
 grant execute on function mcp._check_may_give(regrole) to mcp_admin;
 grant execute on function mcp._settings_fault(jsonb) to mcp_admin;
 grant execute on function mcp._settings_taken(jsonb) to mcp_admin;
+grant execute on function mcp._may_limit(oid, bigint, boolean) to mcp_admin;
+grant execute on function mcp._check_may_limit(regrole, bigint, boolean) to mcp_admin;
 grant execute on function mcp._random_bytes(integer) to mcp_admin;
 grant execute on function mcp._admin(text, text) to mcp_admin;
 grant execute on function mcp._start() to mcp_admin;

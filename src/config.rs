@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mcp::config::Config;
+use mcp::types::Caps;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
-use crate::pg::server;
+use crate::pg::{PgError, Tx, guc, server};
 
 mod jwt;
 
@@ -38,13 +39,15 @@ static EXECUTOR_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static EXECUTOR_MAX_CALLS: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
 static QUEUE_LENGTH: GucSetting<i32> = GucSetting::<i32>::new(64);
 static QUEUE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static CALLS_PER_MINUTE: GucSetting<i32> = GucSetting::<i32>::new(0);
+static MAX_CONCURRENT_CALLS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_ROWS: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static MAX_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1024 * 1024);
 static STATEMENT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 
 const DAY_MS: i32 = 86_400_000;
 
-/// What one call may cost, as the caller's role is allowed.
+/// What one call may cost: what the role is allowed, or less, if the caller's own limits (mcp.limits) say so.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub max_rows: u64,
@@ -52,6 +55,9 @@ pub struct Limits {
     pub max_bytes: usize,
     /// Milliseconds; 0: no limit of ours.
     pub statement_timeout: i32,
+    /// What the limits on rows and on bytes are called.
+    pub rows_name: &'static str,
+    pub bytes_name: &'static str,
 }
 
 /// Defines all settings. Called once per process, from `_PG_init`.
@@ -176,6 +182,24 @@ pub fn define() {
     );
     number(c"supabase_mcp.queue_length", c"Sets how many calls of one role may wait for a process.", c"", &QUEUE_LENGTH, 0, 100_000, count);
     number(c"supabase_mcp.queue_timeout", c"Sets how long a call may wait for a process.", c"", &QUEUE_TIMEOUT, 1, DAY_MS, ms);
+    number(
+        c"supabase_mcp.calls_per_minute",
+        c"Sets how many calls a role may make in a minute.",
+        c"0 is no limit. mcp.set_limit gives a role, a token or a tool less.",
+        &CALLS_PER_MINUTE,
+        0,
+        i32::MAX,
+        count,
+    );
+    number(
+        c"supabase_mcp.max_concurrent_calls",
+        c"Sets how many calls of a role may run or wait at the same time.",
+        c"0 is no limit. mcp.set_limit gives a role, a token or a tool less.",
+        &MAX_CONCURRENT_CALLS,
+        0,
+        i32::MAX,
+        count,
+    );
     limit(
         c"supabase_mcp.max_rows",
         c"Sets the number of rows in one answer.",
@@ -213,7 +237,28 @@ pub fn limits() -> Limits {
         max_rows: u64::try_from(MAX_ROWS.get()).unwrap_or(1),
         max_bytes: usize::try_from(MAX_BYTES.get()).unwrap_or(1024),
         statement_timeout: STATEMENT_TIMEOUT.get(),
+        rows_name: "supabase_mcp.max_rows",
+        bytes_name: "supabase_mcp.max_bytes",
     }
+}
+
+/// The same for one call with caps of its own. Until the transaction ends the settings say what counts, for the tools that are SQL read them.
+pub fn capped(tx: &Tx, caps: &Caps) -> Result<Limits, PgError> {
+    let mut limits = limits();
+    if let Some(rows) = caps.max_rows.filter(|rows| *rows < limits.max_rows) {
+        limits = Limits { max_rows: rows, rows_name: "max_rows", ..limits };
+        guc::set_local(tx, c"supabase_mcp.max_rows", rows)?;
+    }
+    if let Some(bytes) = caps.max_bytes.filter(|bytes| *bytes < limits.max_bytes as u64) {
+        limits = Limits { max_bytes: bytes as usize, bytes_name: "max_bytes", ..limits };
+        guc::set_local(tx, c"supabase_mcp.max_bytes", bytes)?;
+    }
+    if let Some(ms) = caps.timeout_ms.and_then(|ms| i32::try_from(ms).ok())
+        && (limits.statement_timeout == 0 || ms < limits.statement_timeout)
+    {
+        limits.statement_timeout = ms.max(1);
+    }
+    Ok(limits)
 }
 
 /// The gateway's settings as they are now. `preloaded`: how the process was started.
@@ -240,6 +285,8 @@ pub fn gateway(preloaded: bool) -> Config {
         executor_max_calls: size(&EXECUTOR_MAX_CALLS) as u64,
         queue_length: size(&QUEUE_LENGTH),
         queue_timeout: time(&QUEUE_TIMEOUT),
+        calls_per_minute: u32::try_from(CALLS_PER_MINUTE.get()).unwrap_or(0),
+        max_concurrent_calls: u32::try_from(MAX_CONCURRENT_CALLS.get()).unwrap_or(0),
         anonymous_role: word(&ANONYMOUS_ROLE),
         privileged_roles: list(&PRIVILEGED_ROLES),
         locked_settings: list(&LOCKED_SETTINGS),

@@ -73,6 +73,7 @@ impl Gateway {
             "errors": count(&self.counters.errors),
             "refused_logins": count(&self.counters.refused_logins),
             "connections": count(&self.counters.connections),
+            "limited_calls": count(&self.counters.limited),
             "refused_connections": count(&self.counters.refused_connections),
             "evictions": evictions,
         })
@@ -116,6 +117,7 @@ impl Gateway {
     /// Ends keepers, spares and idle executors, and waits for the running ones; `false` if some still run.
     async fn dismiss(&self, database: Option<u32>) -> bool {
         let deadline = Instant::now() + DRAIN_WAIT;
+        self.hand_over_uses(|used| database.is_none_or(|d| d == used)).await;
         loop {
             self.keepers.dismiss(database);
             self.pool.dismiss(database);

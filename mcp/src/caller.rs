@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::limits::Limit;
 use crate::types::{About, Form};
 
 /// Where a connection comes from, as far as rules depend on it.
@@ -75,6 +76,10 @@ pub struct Principal {
     pub until: Option<f64>,
     /// `CONNECTION LIMIT` of the role; `None`: no limit.
     pub connection_limit: Option<usize>,
+    /// Number of the token, if it is one.
+    pub token: Option<i64>,
+    /// The rows of mcp._limits that fit.
+    pub limits: Vec<Limit>,
 }
 
 /// A principal, and the moment of the gateway's order of events at which that was true.

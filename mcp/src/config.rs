@@ -49,6 +49,10 @@ pub struct Config {
     pub queue_length: usize,
     /// Longest wait for an executor.
     pub queue_timeout: Duration,
+    /// Calls of one role in a minute; 0: no limit.
+    pub calls_per_minute: u32,
+    /// Calls of one role at the same time; 0: no limit.
+    pub max_concurrent_calls: u32,
     /// The role of callers without a credential.
     pub anonymous_role: Option<String>,
     /// Roles that are served although they could get past every other guard.
@@ -68,12 +72,9 @@ impl Config {
     }
 }
 
-#[cfg(test)]
-pub mod tests {
-    use super::*;
-
-    /// The defaults, as the settings define them.
-    pub fn config() -> Config {
+/// The defaults, as the settings define them, and no socket file.
+impl Default for Config {
+    fn default() -> Config {
         Config {
             version: "0.0.0".into(),
             preloaded: false,
@@ -95,6 +96,8 @@ pub mod tests {
             executor_max_calls: 1_000_000,
             queue_length: 64,
             queue_timeout: Duration::from_secs(10),
+            calls_per_minute: 0,
+            max_concurrent_calls: 0,
             anonymous_role: None,
             privileged_roles: vec![],
             locked_settings: vec![],

@@ -30,6 +30,8 @@ pub enum Kind {
     TooLarge,
     /// Nothing free to run the call in time; try again.
     Busy,
+    /// The caller has used up what it may use for now: `limit` says of what, `retry_after_ms` until when.
+    Limited,
     /// The database or the extension is not there, or does not take calls now.
     Unavailable,
     /// A fault of ours; the server log has the cause.
@@ -64,6 +66,12 @@ pub struct CallError {
     /// Which statement of the text failed, from 1, where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement: Option<i32>,
+    /// Which limit stands against the call: its name, its value and whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// When it makes sense to try again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl CallError {
@@ -81,6 +89,8 @@ impl CallError {
             table: None,
             column: None,
             statement: None,
+            limit: None,
+            retry_after_ms: None,
         }
     }
 

@@ -9,17 +9,23 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::caller::{Caller, Login};
+use crate::caller::{Caller, Login, Principal};
 use crate::children::Children;
 use crate::config::Config;
 use crate::error::{CallError, Kind};
 use crate::host::{Demand, Host, Level};
 use crate::keepers::Keepers;
+use crate::limits::{Limits, Pass, Terms};
 use crate::logins::{LoginError, Logins};
 use crate::pool::{Lease, Pool};
 use crate::process::Lost;
 use crate::scheduler::Key;
-use crate::types::{Caps, Form, Job, JobKind, Outcome, Reply};
+use crate::types::{Form, Job, JobKind, Outcome, Reply};
+use crate::uses::Uses;
+
+mod entry;
+
+use entry::Entry;
 
 /// How often one call may be turned back by changes of roles or settings before it is given up.
 const ATTEMPTS: usize = 5;
@@ -27,6 +33,8 @@ const ATTEMPTS: usize = 5;
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often an idle gateway that was started by `create extension` looks whether the extension is still installed anywhere.
 const LOOK_FOR_USE: Duration = Duration::from_secs(30);
+/// How often the keepers are told which tokens were used.
+const HAND_OVER_USES: Duration = Duration::from_secs(30);
 /// Log lines about refused callers: at most one in this time, with a count of the others.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
@@ -65,6 +73,8 @@ pub struct Counters {
     pub calls: AtomicU64,
     pub errors: AtomicU64,
     pub refused_logins: AtomicU64,
+    /// By a limit on calls per minute or at the same time.
+    pub limited: AtomicU64,
     pub connections: AtomicU64,
     pub refused_connections: AtomicU64,
 }
@@ -76,6 +86,8 @@ pub struct Gateway {
     pub pool: Arc<Pool>,
     pub keepers: Arc<Keepers>,
     logins: Logins,
+    limits: Arc<Limits>,
+    uses: Uses,
     pub counters: Counters,
     pub started: Instant,
     /// Switched off by an administrator; see `admin`.
@@ -104,6 +116,8 @@ impl Gateway {
             config: RwLock::new(Arc::new(config)),
             pool,
             logins: Logins::new(keepers.clone(), host.clone())?,
+            limits: Arc::default(),
+            uses: Uses::default(),
             keepers,
             children,
             host,
@@ -143,11 +157,18 @@ impl Gateway {
 
     /// Ends idle processes, for ever.
     pub async fn sweep(self: Arc<Gateway>) {
-        let mut looked = Instant::now();
+        let (mut looked, mut handed_over) = (Instant::now(), Instant::now());
         loop {
             tokio::time::sleep(SWEEP).await;
             let config = self.config();
             self.pool.sweep(&config);
+            self.limits.sweep();
+            if handed_over.elapsed() >= HAND_OVER_USES {
+                handed_over = Instant::now();
+                self.hand_over_uses(|_| true).await;
+            }
+            let leaving = self.keepers.overdue(config.executor_idle_timeout);
+            self.hand_over_uses(|database| leaving.contains(&database)).await;
             self.keepers.sweep(config.executor_idle_timeout);
             let unused = self.pool.lock().total() == 0 && self.keepers.is_empty();
             if unused && !config.preloaded && looked.elapsed() >= LOOK_FOR_USE {
@@ -176,7 +197,12 @@ impl Gateway {
             true => Box::pin(self.logins.verify(caller, &config)).await,
             false => self.logins.login(caller, &config).await,
         };
-        if let Err(error) = &login {
+        self.note_refusal(caller, &login);
+        login
+    }
+
+    fn note_refusal(&self, caller: &Caller, login: &Result<Login, LoginError>) {
+        if let Err(error) = login {
             self.counters.refused_logins.fetch_add(1, Ordering::Relaxed);
             let reason = match error {
                 LoginError::Unknown(message) => message,
@@ -184,7 +210,6 @@ impl Gateway {
             };
             self.log_refusal(&caller.origin, reason);
         }
-        login
     }
 
     fn log_refusal(&self, origin: &str, reason: &str) {
@@ -220,6 +245,8 @@ impl Gateway {
     async fn attempt(&self, caller: &Caller, request: &Request<'_>, cancel: &CancellationToken) -> Result<Answer, LoginError> {
         let mut login = self.login(caller, false).await?;
         let mut held: Option<Lease> = None;
+        let mut passed: Option<(Arc<Principal>, Pass)> = None;
+        let mut looked_again = false;
         for _ in 0..ATTEMPTS {
             if cancel.is_cancelled() {
                 return Ok(cancelled().into());
@@ -229,6 +256,24 @@ impl Gateway {
             if self.is_draining(principal.database) {
                 return Ok(CallError::new(Kind::Unavailable, "the database is being drained").hint("Try again later.").into());
             }
+            if !passed.as_ref().is_some_and(|(whose, _)| Arc::ptr_eq(whose, &principal)) {
+                // Nothing ran on the earlier pass, which was for other limits.
+                held.iter_mut().for_each(|lease| lease.hold(Pass::default()));
+                passed.take().into_iter().for_each(|(_, pass)| pass.give_back());
+                match unless_cancelled(cancel, self.pass(caller, &principal, request.tool, looked_again)).await {
+                    None => return Ok(cancelled().into()),
+                    Some(Err(error)) => return Err(error),
+                    Some(Ok(Entry::Granted(pass))) => passed = Some((principal.clone(), pass)),
+                    Some(Ok(Entry::Reconsider(current))) => {
+                        (login, looked_again) = (current, true);
+                        continue;
+                    }
+                }
+                if let Some(token) = principal.token {
+                    self.uses.note(principal.database, token);
+                }
+            }
+            let terms = Terms::of(&principal, request.tool, &config);
             let key = Key {
                 database: principal.database,
                 database_name: caller.database.clone(),
@@ -240,15 +285,16 @@ impl Gateway {
             };
             let mut lease = match held.take().filter(|lease| *lease.key() == key) {
                 Some(lease) => lease,
-                None => match unless_cancelled(cancel, self.pool.lease(key, principal.connection_limit, &config)).await {
+                None => match unless_cancelled(cancel, self.pool.lease(key, principal.connection_limit, &terms, &config)).await {
                     None => return Ok(cancelled().into()),
                     Some(Err(error)) => return Ok(error.into()),
                     Some(Ok(lease)) => lease,
                 },
             };
+            lease.hold(passed.as_ref().map(|(_, pass)| pass.clone()).unwrap_or_default());
             if lease.ready_at() > login.verified_at {
                 // The process began after the login was read: it cannot know of changes in between.
-                login = self.login(caller, true).await?;
+                (login, looked_again) = (self.login(caller, true).await?, true);
                 held = Some(lease);
                 continue;
             }
@@ -256,13 +302,13 @@ impl Gateway {
                 id: self.next_id.fetch_add(1, Ordering::Relaxed),
                 kind: request.kind,
                 tool: request.tool.to_string(),
-                read_only: principal.read_only || caller.read_only,
+                read_only: principal.read_only || caller.read_only || terms.read_only,
                 client: request.client.to_string(),
                 role: if principal.form == Form::Bridge { principal.role } else { 0 },
                 request: request.id.to_string(),
                 headers: caller.headers.as_deref().map(str::to_string),
                 about: lease.tell(&principal.about),
-                caps: Caps::default(),
+                caps: terms.caps,
             };
             let ran = unless_cancelled(cancel, lease.run(&job, request.arguments)).await;
             let answer = match ran {
@@ -271,7 +317,7 @@ impl Gateway {
             };
             match answer {
                 Ok((Reply { outcome: Outcome::Stale, .. }, _)) => {
-                    login = self.login(caller, true).await?;
+                    (login, looked_again) = (self.login(caller, true).await?, true);
                     held = Some(lease);
                 }
                 Ok((Reply { outcome: Outcome::Retire, .. }, _)) => match lease.replace().await {

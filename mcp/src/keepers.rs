@@ -14,8 +14,10 @@ use tokio::time::{Instant, timeout};
 use crate::children::Children;
 use crate::error::{self, CallError, Kind};
 use crate::host::{Database, Demand, Host};
+use crate::limits::Limit;
 use crate::process::Process;
 use crate::types::{Form, Job, JobKind, Outcome};
+use crate::uses::Batch;
 
 /// A question takes well under a millisecond; a keeper that needs this long is stuck behind a lock.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -60,6 +62,9 @@ pub struct Facts {
     /// Names of the settings that any token of the database carries.
     #[serde(default)]
     pub locked: Vec<String>,
+    /// The rows of mcp._limits that fit.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
 }
 
 struct Keeper {
@@ -124,6 +129,32 @@ impl Keepers {
         }
         let facts = serde_json::from_slice(&payload).map_err(|_| lost())?;
         Ok((facts, asked_at))
+    }
+
+    /// Has the keeper of `database` write down when tokens were last used. `false`: there is no keeper, and none is started for this.
+    pub async fn note_uses(&self, database: u32, uses: &Batch) -> bool {
+        let Some(keeper) = self.lock().get(&database).cloned() else { return false };
+        let mut process = keeper.process.lock().await;
+        let Some(running) = process.as_mut().filter(|p| p.is_alive()) else { return false };
+        let job = Job { id: self.children.tick(), kind: JobKind::Uses, ..Job::default() };
+        let arguments = serde_json::to_vec(uses).unwrap_or_default();
+        let answer = timeout(ANSWER_LIMIT, async {
+            running.send(&job, &arguments).await?;
+            running.receive(job.id).await
+        })
+        .await;
+        // A keeper that could not write still answers; what it did not write is not worth another attempt.
+        if !matches!(answer, Ok(Ok(_))) {
+            *process = None;
+        }
+        true
+    }
+
+    /// Databases whose keeper nobody asked for a while.
+    pub fn overdue(&self, idle: Duration) -> Vec<u32> {
+        let keepers = self.lock();
+        let overdue = |k: &Keeper| k.process.try_lock().is_ok_and(|p| p.as_ref().is_some_and(|p| p.idle_since.elapsed() >= idle));
+        keepers.iter().filter(|(_, keeper)| overdue(keeper)).map(|(oid, _)| *oid).collect()
     }
 
     /// Ends keepers that nobody asked for a while.

@@ -31,6 +31,8 @@ const PASSWORD_CHECKS: usize = 2;
 /// Callers that are in back-off at the same time; beyond it the memory is emptied.
 const FAILURES: usize = 10_000;
 const MAX_BACK_OFF: Duration = Duration::from_secs(2);
+/// A login is looked at again, because a limit stands against its call, this often at the most.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub enum LoginError {
@@ -51,6 +53,8 @@ impl From<CallError> for LoginError {
 struct Kept {
     login: Login,
     since: Instant,
+    /// Somebody is at `look_again` until then.
+    looked_at_until: Instant,
 }
 
 pub struct Logins {
@@ -115,12 +119,42 @@ impl Logins {
                 if kept.len() >= KEPT {
                     kept.clear();
                 }
-                kept.insert(key, Kept { login: login.clone(), since: Instant::now() });
+                let now = Instant::now();
+                kept.insert(key, Kept { login: login.clone(), since: now, looked_at_until: now });
             }
             Err(LoginError::Unknown(_)) if caller.credential != Credential::Nothing => self.back_off(&caller.origin).await,
             Err(_) => {}
         }
         login
+    }
+
+    /// The principal behind a caller who is about to be refused, for its limits may have been changed meanwhile and no executor, which
+    /// would notice, is asked about a refused call. Waits rather than asking the keeper often; `None`: another call is at it already.
+    pub async fn look_again(&self, caller: &Caller, config: &Config) -> Option<Result<Login, LoginError>> {
+        let key = self.key(caller, config).await;
+        let (seen, wait) = {
+            let now = Instant::now();
+            let mut kept = self.kept();
+            let entry = kept.get_mut(&key).filter(|k| k.looked_at_until <= now)?;
+            let wait = (entry.since + LOOK_AGAIN).saturating_duration_since(now);
+            entry.looked_at_until = now + wait + LOOK_AGAIN;
+            (entry.login.verified_at, wait)
+        };
+        tokio::time::sleep(wait).await;
+        // Others go on with what is kept: nobody has said that it is stale.
+        let login = self.ask(caller, config).await;
+        let mut kept = self.kept();
+        // What came in meanwhile is newer, and what went was found stale.
+        if kept.get(&key).is_some_and(|k| k.login.verified_at == seen) {
+            match &login {
+                Ok(login) => {
+                    let now = Instant::now();
+                    kept.insert(key, Kept { login: login.clone(), since: now, looked_at_until: now });
+                }
+                Err(_) => drop(kept.remove(&key)),
+            }
+        }
+        Some(login)
     }
 
     async fn key(&self, caller: &Caller, config: &Config) -> [u8; 32] {
@@ -299,6 +333,7 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
     for name in facts.locked.into_iter().chain(config.locked_settings.iter().map(|name| name.to_ascii_lowercase())) {
         settings.entry(name).or_default();
     }
+    let token = facts.principal.strip_prefix("token:").and_then(|id| id.parse().ok());
     let about = About { principal: facts.principal, label: facts.label, subject: facts.subject, settings };
     let principal = Principal {
         about: Arc::new(about),
@@ -311,6 +346,8 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
         read_only: facts.read_only,
         until,
         connection_limit: facts.connection_limit.and_then(|n| usize::try_from(n).ok()),
+        token,
+        limits: facts.limits,
     };
     if !still_good(&principal) {
         return Err(LoginError::Unknown(format!(

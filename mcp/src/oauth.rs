@@ -104,11 +104,11 @@ pub fn challenge(config: &Config, database: &str, error: Option<&'static str>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::config;
+    use crate::config::Config;
     use crate::jwt::{Scope, Secret};
 
     fn with_oauth() -> Config {
-        let mut config = config();
+        let mut config = Config::default();
         config.jwt.roles = vec!["authenticated".into()];
         config.jwt.sources.secret = Some(Secret("s".repeat(32)));
         config.jwt.oauth.issuer = Some("https://auth.example/auth/v1".into());

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::children::Children;
 use crate::config::Config;
 use crate::error::{CallError, Kind};
+use crate::limits::{Pass, Terms};
 use crate::process::{Lost, Process};
 use crate::scheduler::{Acquired, Grant, Key, Scheduler};
 use crate::spares::Site;
@@ -31,6 +32,9 @@ struct Active {
     not_before: Instant,
 }
 
+/// When a call that found no executor should come again: the queue moves within this time, as a rule.
+const RETRY_BUSY_MS: u64 = 1000;
+
 pub struct Pool {
     children: Arc<Children>,
     scheduler: Mutex<Scheduler<Process, oneshot::Sender<Lease>>>,
@@ -46,6 +50,8 @@ pub struct Lease {
     process: Option<Process>,
     /// The job that was sent and not answered.
     outstanding: Option<u64>,
+    /// The call counts as running until its process has really come free.
+    pass: Pass,
 }
 
 impl Pool {
@@ -58,10 +64,15 @@ impl Pool {
     }
 
     /// A lease with a living process on it.
-    pub async fn lease(self: &Arc<Pool>, key: Key, connection_limit: Option<usize>, config: &Config) -> Result<Lease, CallError> {
+    pub async fn lease(
+        self: &Arc<Pool>,
+        key: Key,
+        connection_limit: Option<usize>,
+        terms: &Terms,
+        config: &Config,
+    ) -> Result<Lease, CallError> {
         let limit = connection_limit.unwrap_or(usize::MAX);
-        let deadline = Instant::now() + config.queue_timeout;
-        let mut lease = self.turn(key, limit, config, deadline).await?;
+        let mut lease = self.turn(key, limit, terms, config).await?;
         let usable = |p: &Process| p.is_alive() && p.calls < config.executor_max_calls;
         while lease.process.take_if(|p| !usable(p)).is_some() {
             // One that ended while it was idle: a spare will do as well.
@@ -75,7 +86,8 @@ impl Pool {
     }
 
     /// Waits for the caller's turn; the lease may have no process yet.
-    async fn turn(self: &Arc<Pool>, key: Key, limit: usize, config: &Config, deadline: Instant) -> Result<Lease, CallError> {
+    async fn turn(self: &Arc<Pool>, key: Key, limit: usize, terms: &Terms, config: &Config) -> Result<Lease, CallError> {
+        let deadline = Instant::now() + terms.queue_wait;
         let max = config.max_executors;
         let mut turn = None;
         let acquired = self.lock().acquire(&key, limit, max, config.queue_length, || {
@@ -89,10 +101,15 @@ impl Pool {
                 Ok(Ok(lease)) => Ok(lease),
                 _ => {
                     self.lock().forget(oneshot::Sender::is_closed);
-                    Err(busy(format!("no executor came free within {} ms", config.queue_timeout.as_millis())))
+                    let ms = terms.queue_wait.as_millis();
+                    let name = terms.queue_name.clone().unwrap_or_else(|| format!("supabase_mcp.queue_timeout = {ms} ms"));
+                    Err(busy(format!("no executor came free within {ms} ms"), name))
                 }
             },
-            _ => Err(busy(format!("{} calls of this role wait already", config.queue_length))),
+            _ => {
+                let name = format!("supabase_mcp.queue_length = {}", config.queue_length);
+                Err(busy(format!("{} calls of this role wait already", config.queue_length), name))
+            }
         }
     }
 
@@ -101,7 +118,7 @@ impl Pool {
             Grant::Use(process) => Some(process),
             Grant::Start => None,
         };
-        Lease { pool: self.clone(), key, max, process, outstanding: None }
+        Lease { pool: self.clone(), key, max, process, outstanding: None, pass: Pass::default() }
     }
 
     /// Hands the freed places to those who wait. A lease whose receiver is gone comes back through its own drop.
@@ -164,7 +181,7 @@ impl Pool {
         !failed
     }
 
-    /// Ends idle processes that nobody used for a while, and has as many spares as there should be.
+    /// Ends idle processes that nobody used for a while, gives their places to those who wait, and has as many spares as there should be.
     pub fn sweep(self: &Arc<Pool>, config: &Config) {
         let idle = config.executor_idle_timeout;
         let left = self.lock().take_idle(|_, p| p.idle_since.elapsed() >= idle || !p.is_alive());
@@ -181,6 +198,7 @@ impl Pool {
             *count > config.spare_bridges || !sites.contains(site) || !process.is_alive()
         });
         drop(left);
+        self.deliver(config.max_executors);
         for site in sites {
             self.replenish(site, config);
         }
@@ -220,8 +238,8 @@ impl Pool {
     }
 }
 
-fn busy(message: String) -> CallError {
-    CallError::new(Kind::Busy, message)
+fn busy(message: String, limit: String) -> CallError {
+    CallError { limit: Some(limit), retry_after_ms: Some(RETRY_BUSY_MS), ..CallError::new(Kind::Busy, message) }
         .sqlstate("53000")
         .hint("Try again shortly. To run more at once, an administrator can raise supabase_mcp.max_executors and max_worker_processes.")
 }
@@ -229,6 +247,11 @@ fn busy(message: String) -> CallError {
 impl Lease {
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Ties the count of running calls to this lease.
+    pub fn hold(&mut self, pass: Pass) {
+        self.pass = pass;
     }
 
     /// The epoch of the process's hello.
@@ -288,7 +311,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let (Some(mut process), Some(id)) = (self.process.take_if(|_| self.outstanding.is_some()), self.outstanding.take()) {
-            let (pool, key, max) = (self.pool.clone(), self.key.clone(), self.max);
+            let (pool, key, max, pass) = (self.pool.clone(), self.key.clone(), self.max, std::mem::take(&mut self.pass));
             // At once, and not in the task: it may never run.
             process.interrupt();
             // The place stays taken until the job has really ended. Nothing in this task starts another one when it is dropped: a
@@ -296,6 +319,7 @@ impl Drop for Lease {
             let ending = async move {
                 let usable = process.cancel(id).await.is_ok_and(|(reply, _)| !reply.leaving);
                 process.idle_since = Instant::now();
+                drop(pass);
                 pool.lock().release(&key, usable.then_some(process));
                 pool.deliver(max);
             };

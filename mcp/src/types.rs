@@ -82,6 +82,8 @@ pub enum JobKind {
     List,
     /// A question to the keeper: `mcp._keeper(jsonb)`.
     Keeper,
+    /// When tokens were last used, for the keeper to write down: `mcp._tokens_used(jsonb)`.
+    Uses,
 }
 
 /// The header of an answer; the payload follows it as raw bytes: one line of JSON.

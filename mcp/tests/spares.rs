@@ -89,30 +89,12 @@ fn gateway() -> (MutexGuard<'static, ()>, PathBuf) {
         std::env::set_current_dir(&directory).unwrap();
         let socket = directory.join("s");
         let config = Config {
-            version: "1".into(),
             preloaded: true,
-            database: "postgres".into(),
             listen_addresses: vec![],
-            port: 1,
             socket: Some(socket.clone()),
-            socket_mode: 0o700,
-            allowed_hosts: vec![],
-            allowed_origins: vec![],
-            max_connections: 50,
-            max_body_bytes: 10_000,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(10),
             max_executors: 20,
-            spare_bridges: 1,
-            executor_idle_timeout: Duration::from_secs(60),
-            executor_max_calls: 1000,
             queue_length: 1000,
-            queue_timeout: Duration::from_secs(5),
-            anonymous_role: None,
-            privileged_roles: vec![],
-            locked_settings: vec![],
-            peer_equal_names: false,
+            ..Config::default()
         };
         let (control, body) = mcp::runtime::prepare(config, Arc::new(FakeHost));
         std::thread::spawn(move || {

@@ -62,7 +62,8 @@ impl Call<'_> {
         let ran = self.workspace.run(&mut tx, &statement, &params, Target::Rows(&mut receiver));
         ran.map_err(|error| Failure::from(error).because(Some("explain_query never writes, not even to measure.")))?;
         if receiver.cut.is_some() {
-            let error = CallError::new(Kind::TooLarge, "the plan is longer than supabase_mcp.max_bytes");
+            let error =
+                CallError::new(Kind::TooLarge, format!("the plan is longer than {} = {}", self.limits.bytes_name, self.limits.max_bytes));
             return Err(error.into());
         }
         self.write_plan(&rows, format)?;

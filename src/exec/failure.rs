@@ -147,5 +147,7 @@ fn from_postgres(
         table: report.table,
         column: report.column,
         statement: None,
+        limit: None,
+        retry_after_ms: None,
     }
 }

@@ -156,13 +156,13 @@ impl Executor {
             let error = CallError::new(Kind::Unavailable, "the extension supabase_mcp is not installed in this database");
             return Err(NoResult::Refused(error));
         }
-        let limits = config::limits();
+        let limits = config::capped(&tx, &job.caps)?;
         let deadline = progress::begin(tx.pg(), &limits)?;
         let mut call = Call { workspace: &self.workspace, limits, read_only: job.read_only, out: &mut self.payload };
         let result = match job.kind {
             JobKind::Call => call.tool(tx, &job.tool, arguments, &mut self.memory),
             JobKind::List => call.list(tx, &mut self.memory),
-            JobKind::Keeper => {
+            JobKind::Keeper | JobKind::Uses => {
                 drop(tx);
                 Err(Failure::new(CallError::new(Kind::Internal, "not a keeper")))
             }
@@ -269,7 +269,7 @@ impl Call<'_> {
         } else if tx.starts_read_only() {
             Some("Transactions of this role start read-only (default_transaction_read_only).")
         } else if self.read_only {
-            Some("The caller's token only allows reading.")
+            Some("The caller's token or URL, or a limit of the role, the token or the tool, only allows reading.")
         } else {
             None
         }

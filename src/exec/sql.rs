@@ -92,8 +92,8 @@ impl Call<'_> {
     fn how_to_go_on(&mut self, cut: Cut, count: u64, changed: bool) {
         // Writing into memory cannot fail.
         let _ = match cut {
-            Cut::Rows => write!(self.out, ",\"limit\":\"supabase_mcp.max_rows = {}\",\"next\":\"", self.limits.max_rows),
-            Cut::Bytes => write!(self.out, ",\"limit\":\"supabase_mcp.max_bytes = {}\",\"next\":\"", self.limits.max_bytes),
+            Cut::Rows => write!(self.out, ",\"limit\":\"{} = {}\",\"next\":\"", self.limits.rows_name, self.limits.max_rows),
+            Cut::Bytes => write!(self.out, ",\"limit\":\"{} = {}\",\"next\":\"", self.limits.bytes_name, self.limits.max_bytes),
         };
         let _ = match (changed, cut, count) {
             (true, ..) => {

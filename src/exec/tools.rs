@@ -193,7 +193,7 @@ impl Call<'_> {
         let mut value = Value::new(self.out, self.workspace.row(), max_length);
         self.workspace.run(tx, statement, &Texts(params), Target::Value(&mut value))?;
         if value.too_long {
-            let message = format!("the tool's result is longer than supabase_mcp.max_bytes = {max_length}");
+            let message = format!("the tool's result is longer than {} = {max_length}", self.limits.bytes_name);
             return Err(CallError::new(Kind::TooLarge, message).hint("Narrow the question with the tool's arguments.").into());
         }
         Ok(value.found)

@@ -8,7 +8,7 @@ use std::os::raw::c_char;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
 
 use super::error::{PgError, attempt};
-use super::{Pg, ffi};
+use super::{Pg, Tx, ffi};
 use crate::weaken;
 
 /// Sets what holds for the process's whole life. Outside a transaction.
@@ -41,6 +41,27 @@ pub fn define_hidden(name: &'static CStr, short: &'static CStr, long: &'static C
 
 unsafe extern "C-unwind" fn mask() -> *const c_char {
     c"********".as_ptr()
+}
+
+/// A number that a setting has until the transaction ends, whoever may set it otherwise.
+pub fn set_local(_: &Tx, name: &'static CStr, value: u64) -> Result<(), PgError> {
+    let value = CString::new(value.to_string()).unwrap_or_default();
+    // SAFETY: inside a transaction; both strings are copied. The caller's own RESET finds a setting that only a superuser may change, and
+    // RESET ALL comes too late for what reads this one.
+    unsafe {
+        attempt(|| {
+            ffi::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_LOCAL,
+                true,
+                0,
+                false,
+            );
+        })
+    }
 }
 
 fn set(_: &Pg, name: &'static CStr, value: &CStr, source: pg_sys::GucSource::Type) -> Result<(), PgError> {

@@ -13,11 +13,11 @@ use super::{Pg, Tx, ffi};
 thread_local! {
     static CALLERS: Cell<bool> = const { Cell::new(false) };
     static FUNCTIONS: Cell<bool> = const { Cell::new(true) };
-    /// Tables whose content decides who is who: mcp._tokens and mcp._peer_map.
-    static WATCHED: Cell<[pg_sys::Oid; 2]> = const { Cell::new([pg_sys::InvalidOid; 2]) };
+    /// Tables whose content decides who is who, and who may use how much: mcp._tokens, mcp._peer_map and mcp._limits.
+    static WATCHED: Cell<[pg_sys::Oid; 3]> = const { Cell::new([pg_sys::InvalidOid; 3]) };
 }
 
-/// Whether roles, memberships, the database's own rights, tokens or the peer map changed since the last call. Clears the flag.
+/// Whether roles, memberships, the database's own rights, tokens, the peer map or limits changed since the last call. Clears the flag.
 pub fn take_callers_changed() -> bool {
     CALLERS.replace(false)
 }
@@ -40,7 +40,7 @@ pub(super) fn mark_functions_changed() {
 }
 
 /// Which tables to watch. They change their OIDs when the extension is made anew.
-pub(super) fn watch(tables: [pg_sys::Oid; 2]) {
+pub(super) fn watch(tables: [pg_sys::Oid; 3]) {
     WATCHED.set(tables);
 }
 

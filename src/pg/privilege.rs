@@ -45,7 +45,7 @@ pub fn refresh(_: &Tx) -> Result<bool, PgError> {
     }
     let mut known = KNOWN.get();
     let mut version = 0u64;
-    let mut watched = [pg_sys::InvalidOid; 2];
+    let mut watched = [pg_sys::InvalidOid; 3];
     let (k, v, w) = (&raw mut known, &raw mut version, &raw mut watched);
     // SAFETY: inside a transaction; the targets are plain data.
     let looked = unsafe {
@@ -53,7 +53,7 @@ pub fn refresh(_: &Tx) -> Result<bool, PgError> {
             (*k).schema = ffi::get_namespace_oid(c"mcp".as_ptr(), true);
             (*k).extension = ffi::get_extension_oid(c"supabase_mcp".as_ptr(), true);
             *v = extension_version((*k).extension);
-            for (name, place) in [(c"_tokens", 0), (c"_peer_map", 1)] {
+            for (name, place) in [(c"_tokens", 0), (c"_peer_map", 1), (c"_limits", 2)] {
                 (*w)[place] = ffi::get_relname_relid(name.as_ptr(), (*k).schema);
             }
             (*k).gates = [

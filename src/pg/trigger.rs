@@ -1,4 +1,4 @@
-//! The statement trigger on the tables of tokens and peers: tells every process, through the relation cache, that they changed.
+//! The statement trigger on the tables of tokens, peers and limits: tells every process, through the relation cache, that they changed.
 //!
 //! Runs in the backend of whoever changes such a table, within its statement. Written against the plain calling convention, because
 //! pgrx's trigger macro brings composite values with it, which this code base keeps away from.

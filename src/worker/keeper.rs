@@ -37,7 +37,7 @@ fn run(pg: &mut Pg) -> Result<(), PgError> {
     let mut statistics_due = None;
     report::idle(pg);
     while let Some((job, question)) = channel.next_job(pg, &mut statistics_due)? {
-        let answer = keeper.answer(pg, &question);
+        let answer = keeper.answer(pg, job.kind, &question);
         channel.reply(pg, job.id, answer, &keeper.payload)?;
     }
     Ok(())
