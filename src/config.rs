@@ -19,6 +19,7 @@ mod jwt;
 static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
 static LISTEN_ADDRESSES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"localhost"));
 static PORT: GucSetting<i32> = GucSetting::<i32>::new(5627);
+static PUBLIC_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static SOCKET_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static SOCKET_NAME: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static SOCKET_MODE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"0777"));
@@ -75,6 +76,12 @@ pub fn define() {
         c"Sets the host names or addresses to listen on for HTTP.",
         c"A comma-separated list; * is all interfaces, empty switches TCP off. Beyond loopback every caller needs a credential.",
         &LISTEN_ADDRESSES,
+    );
+    text(
+        c"supabase_mcp.public_url",
+        c"Sets the address that clients are told, where it is not the one that the server listens on.",
+        c"Such as https://db.example.org/mcp, behind a proxy. Empty: http on the first address that is listened on.",
+        &PUBLIC_URL,
     );
     number(c"supabase_mcp.port", c"Sets the TCP port, and the number in the socket's name.", c"", &PORT, 1, 65535, count);
     text(
@@ -259,6 +266,32 @@ pub fn capped(tx: &Tx, caps: &Caps) -> Result<Limits, PgError> {
         limits.statement_timeout = ms.max(1);
     }
     Ok(limits)
+}
+
+/// Where clients find this server.
+pub struct Address {
+    /// Ends with `/mcp`, the path of `database`. `None`: TCP is off, and nobody said another address.
+    pub url: Option<String>,
+    pub socket: Option<PathBuf>,
+    pub database: String,
+}
+
+pub fn address() -> Address {
+    let config = gateway(false);
+    let named = word(&PUBLIC_URL).map(|url| url.trim_end_matches('/').to_string());
+    let url = match named {
+        Some(url) if url.ends_with("/mcp") => Some(url),
+        Some(url) => Some(format!("{url}/mcp")),
+        None => config.listen_addresses.first().map(|address| {
+            let host = match address.as_str() {
+                "*" | "0.0.0.0" | "::" | "localhost" => "127.0.0.1".to_string(),
+                v6 if v6.contains(':') => format!("[{v6}]"),
+                other => other.to_string(),
+            };
+            format!("http://{host}:{}/mcp", config.port)
+        }),
+    };
+    Address { url, socket: config.socket, database: config.database }
 }
 
 /// The gateway's settings as they are now. `preloaded`: how the process was started.

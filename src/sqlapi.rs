@@ -11,9 +11,10 @@ use mcp::types::AdminCommand;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::config;
 use crate::exec::caller;
-use crate::pg::server;
-use crate::worker::gateway;
+use crate::pg::{backend, server};
+use crate::worker::{gateway, sender};
 
 /// Longest wait for the gateway's answer: a drain waits for running calls.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -48,6 +49,14 @@ fn supabase_mcp_start() {
     }
 }
 
+/// Where clients find this server, as JSON text.
+#[pg_extern]
+fn supabase_mcp_address() -> String {
+    let address = config::address();
+    let bridge = backend::programs().map(|folder| folder.join("supabase-mcp-stdio"));
+    serde_json::json!({ "url": address.url, "socket": address.socket, "database": address.database, "bridge": bridge }).to_string()
+}
+
 /// Sends one command to the gateway and returns its answer as JSON text.
 #[pg_extern]
 fn supabase_mcp_admin(command: &str, database: Option<&str>) -> String {
@@ -65,6 +74,15 @@ fn supabase_mcp_admin(command: &str, database: Option<&str>) -> String {
             String::new()
         }
     }
+}
+
+/// Runs statements in a process of their own, as the session's role, in a database given by its OID. Returns JSON text.
+#[pg_extern]
+fn supabase_mcp_errand(database: pg_sys::Oid, statements: Vec<String>) -> String {
+    sender::send(database.to_u32(), statements).unwrap_or_else(|obstacle| {
+        let error = serde_json::json!({ "sqlstate": obstacle.sqlstate, "message": obstacle.message, "hint": obstacle.hint });
+        serde_json::json!({ "error": error }).to_string()
+    })
 }
 
 /// Who makes the call that runs: a JSON object; null in an ordinary session.

@@ -15,6 +15,12 @@ pub fn ticket(_: &Pg) -> Option<Ticket> {
     Ticket::from_extra(text.to_str().ok()?)
 }
 
+/// The process id of the session that had this process started; 0 for none.
+pub fn starter(_: &Pg) -> u32 {
+    // SAFETY: as above.
+    u32::try_from(unsafe { (*pg_sys::MyBgworkerEntry).bgw_notify_pid }).unwrap_or(0)
+}
+
 /// Connects to a database as a role, both by OID: names can change hands. Role 0 is the bootstrap superuser.
 ///
 /// No bypass flag: a role that may not log in or connect is refused, by an error that ends the process and stands in the log.

@@ -6,6 +6,7 @@
 //! Nothing here knows what a tool is, nor imports anything above itself.
 #![allow(unsafe_code)]
 
+pub mod backend;
 pub mod bgw;
 pub mod encoding;
 pub mod error;

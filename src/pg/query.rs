@@ -1,6 +1,6 @@
 //! From text to results: parse, plan and run, statement by statement, the way the server does for any client.
 //!
-//! One portal per statement, never at top level: so VACUUM and its like, which would commit on their own, are refused by Postgres, and CALL
+//! One portal per statement, for a caller's text never at top level: so VACUUM and its like, which would commit on their own, are refused by Postgres, and CALL
 //! and DO are atomic. Statements that begin or end a transaction and COPY through a client connection are refused by the utility hook
 //! (`hook`). Nothing here looks into a text to find out whether it is harmless.
 
@@ -166,6 +166,22 @@ pub struct Completion {
 impl Workspace {
     /// Runs one statement to its end and hands its rows to `target`.
     pub fn run(&self, tx: &mut Tx, statement: &Statement, params: &dyn Params, target: Target) -> Result<Completion, RunError> {
+        self.run_in_portal(tx, statement, params, target, false)
+    }
+
+    /// The same for a text that is not a caller's, with the commands that are allowed outside a transaction block only.
+    pub fn run_at_top_level(&self, tx: &mut Tx, statement: &Statement, target: Target) -> Result<Completion, RunError> {
+        self.run_in_portal(tx, statement, &(), target, true)
+    }
+
+    fn run_in_portal(
+        &self,
+        tx: &mut Tx,
+        statement: &Statement,
+        params: &dyn Params,
+        target: Target,
+        top: bool,
+    ) -> Result<Completion, RunError> {
         let _context = self.statement.enter();
         let (raw, text) = (statement.raw, statement.text);
         // SAFETY: in a transaction; all nodes are live until the statement's context is reset below. Parsing may need a snapshot; the
@@ -206,9 +222,9 @@ impl Workspace {
                 ffi::PortalDefineQuery(portal, std::ptr::null(), text, ffi::CreateCommandTag((*raw).stmt), plans, std::ptr::null_mut());
                 ffi::PortalStart(portal, bound, 0, std::ptr::null_mut());
                 #[cfg(not(feature = "pg18"))]
-                ffi::PortalRun(portal, ALL_ROWS, false, true, dest, pg_sys::None_Receiver, &mut completion);
+                ffi::PortalRun(portal, ALL_ROWS, top, true, dest, pg_sys::None_Receiver, &mut completion);
                 #[cfg(feature = "pg18")]
-                ffi::PortalRun(portal, ALL_ROWS, false, dest, pg_sys::None_Receiver, &mut completion);
+                ffi::PortalRun(portal, ALL_ROWS, top, dest, pg_sys::None_Receiver, &mut completion);
                 // With RETURNING all rows are changed first and then handed out; what is counted is the handing out, which may be cut.
                 if (*portal).strategy == pg_sys::PortalStrategy::PORTAL_ONE_RETURNING {
                     completion.nprocessed = (*portal).qc.nprocessed;

@@ -2,9 +2,11 @@
 //!
 //! The functions that the postmaster calls by name are here, and what they have in common. Main thread of each process.
 
+pub mod errand;
 pub mod executor;
 pub mod gateway;
 pub mod keeper;
+pub mod sender;
 
 use mcp::types::{Form, Ticket};
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime, DynamicBackgroundWorker};
@@ -51,4 +53,11 @@ pub extern "C-unwind" fn supabase_mcp_executor_main(_argument: pg_sys::Datum) {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn supabase_mcp_keeper_main(_argument: pg_sys::Datum) {
     keeper::main()
+}
+
+#[expect(unsafe_code, reason = "the postmaster finds the function by its name")]
+#[pgrx::pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn supabase_mcp_errand_main(_argument: pg_sys::Datum) {
+    errand::main()
 }
