@@ -102,7 +102,7 @@ def main():
         url = f"http://127.0.0.1:{port}/mcp"
         asyncio.run(conversation.talk(url, token, totals(server)))
         show.step("Now your own client")
-        clients.print_all(url, str(socket), token, str(server.bin / "supabase-mcp-stdio"))
+        clients.print_all(server, str(socket), token)
         print()
         show.note(f"psql as the administrator: {psql(server)}")
     except KeyboardInterrupt:
