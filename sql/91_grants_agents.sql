@@ -27,3 +27,17 @@ grant execute on function mcp._check_schemas(text[]) to mcp_admin;
 grant execute on function mcp._create_role(text, jsonb) to mcp_admin;
 grant execute on function mcp._grant_access(regrole, text, text[], boolean) to mcp_admin;
 grant execute on function mcp._drop_role(regrole) to mcp_admin;
+
+grant select, insert (name, kind, role, database, setting), delete on mcp._tenants to mcp_admin;
+grant select on mcp.tenants to mcp_admin;
+grant execute on function mcp.create_tenant(text, text, text, text[], regrole, regclass[], text, text, name, text, timestamptz, jsonb, integer,
+                                            integer, integer, numeric, text) to mcp_admin;
+grant execute on function mcp.drop_tenant(text, boolean) to mcp_admin;
+grant execute on function mcp._errand(oid, text[]) to mcp_admin;
+grant execute on function mcp._send(oid, text[]) to mcp_admin;
+grant execute on function mcp._guard_table(regclass, regrole, text, text) to mcp_admin;
+grant execute on function mcp._policy_mark(text, text) to mcp_admin;
+grant execute on function mcp._settle_tenant(text, text, text[], text, timestamptz, jsonb, integer, integer, integer, numeric, text) to mcp_admin;
+grant execute on function mcp._create_tenant_database(text, name, text) to mcp_admin;
+grant execute on function mcp._drop_tenant_database(oid, regrole, boolean) to mcp_admin;
+grant execute on function mcp._claim_gaps(regrole, text) to mcp_admin;
