@@ -6,7 +6,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mcp::ipc::{self, Decoder, KIND_HELLO, KIND_JOB, KIND_REPLY, MAX_FRAME};
 use mcp::types::{Form, Hello, Ticket};
@@ -17,6 +17,9 @@ use crate::pg::{backend, server};
 
 /// How often cancels, and a process that died, are looked for.
 const LOOK: Duration = Duration::from_millis(5);
+/// Somewhat longer than an executor stays idle by default.
+const SLOT_WAIT: Duration = Duration::from_secs(65);
+const SLOT_LOOK: Duration = Duration::from_millis(50);
 const ENDED: &str = "its process ended before it answered";
 
 /// Why an errand was not run, and what to do.
@@ -61,10 +64,7 @@ pub fn send(database: u32, statements: Vec<String>) -> Result<String, Obstacle> 
     let secret: String = secret.iter().map(|b| format!("{b:02x}")).collect();
     let door = Door::open().map_err(broken)?;
     let ticket = Ticket { database, role: session.role, form: Form::Direct, secret };
-    let process = errand::launch(&ticket).ok_or_else(|| {
-        obstacle("53400", "no background worker slot is free", "Try again, or raise max_worker_processes and restart the server.")
-    })?;
-    let process = Sent(Some(process));
+    let process = Sent(Some(launch(&ticket)?));
     let mut stream = door.answer(&process)?;
     // One look: the process says hello with its first bytes.
     stream.set_read_timeout(Some(LOOK)).map_err(broken)?;
@@ -83,6 +83,27 @@ pub fn send(database: u32, statements: Vec<String>) -> Result<String, Obstacle> 
     }
     process.done();
     String::from_utf8(answer.body).map_err(broken)
+}
+
+/// Starts the process. Executors that nobody uses leave after a while, and with them a slot; so this waits for one.
+fn launch(ticket: &Ticket) -> Result<DynamicBackgroundWorker, Obstacle> {
+    let deadline = Instant::now() + SLOT_WAIT;
+    let mut told = false;
+    loop {
+        if let Some(process) = errand::launch(ticket) {
+            return Ok(process);
+        }
+        if !told {
+            pgrx::notice!("no background worker slot is free; waiting for one");
+            told = true;
+        }
+        server::check_for_interrupts();
+        if Instant::now() >= deadline {
+            let hint = "Try again when less is going on, or raise max_worker_processes and restart the server.";
+            return Err(obstacle("53400", "no background worker slot is free", hint));
+        }
+        std::thread::sleep(SLOT_LOOK);
+    }
 }
 
 /// The socket that the process comes to. Its file goes with it.

@@ -3,11 +3,23 @@
 import pytest
 from psycopg import errors
 
-from harness.caller import Caller
+from harness.caller import Caller, token_caller
 from harness.clients import bearer
+from harness.cluster import Cluster
 from harness.refusal import is_served, unauthorized
 from harness.tenancy import caller_of, create, fails, holding
 from harness.waits import wait_until
+from harness.world import build_world
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A server with room for a process in each of several databases."""
+    one = Cluster(max_worker_processes=32).start()
+    one.install()
+    build_world(one)
+    yield one
+    one.remove()
 
 
 @pytest.fixture
@@ -191,3 +203,17 @@ def test_a_cancelled_errand_ends_its_process(cluster, dba):
     dba.execute("reset statement_timeout")
     wait_until(lambda: cluster.value("select count(*) from pg_stat_activity where backend_type = 'supabase_mcp errand'") == 0, 10, "its end")
     assert not list(cluster.data.glob("supabase_mcp.errand.*"))
+
+
+def test_an_errand_waits_for_a_free_slot(new_cluster):
+    """Idle processes of the server itself may hold every slot: they leave, and the errand takes the place."""
+    one = new_cluster(world=True, max_worker_processes=4, supabase_mcp__executor_idle_timeout="3s", supabase_mcp__max_executors=2)
+    # Logical replication, the gateway, a keeper and an executor: four.
+    caller = token_caller(one, "reader_direct")
+    assert caller.value("select 1") == 1
+    with one.connect() as connection:
+        notices = []
+        connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        errand = "select mcp._errand((select oid from pg_database where datname = current_database()), array['select pg_catalog.to_jsonb(1)'])"
+        assert connection.execute(errand).fetchone()[0] == '{"value":1}'
+    assert notices == ["no background worker slot is free; waiting for one"]
