@@ -173,6 +173,24 @@ def test_claim_tenant_cannot_see_or_end_the_others_call(cluster, claims):
         assert blue.value("select count(*) from pg_stat_activity where query like '%held%' and pid <> pg_backend_pid()") == 0
 
 
+def test_flood_of_one_claim_leaves_the_other_its_turn(cluster, claims, settings):
+    """They share a role, and its queue: turns are by token, and a queue that one has filled is full for that one alone."""
+    red, blue = claims
+    settings(max_executors=1, queue_length=8)
+    lines = [red.line() for _ in range(9)]
+    try:
+        for number, line in enumerate(lines):
+            line.start("tools/call", {"name": "execute_sql", "arguments": {
+                "query": f"insert into desk.orders (id, body) select {100 + number}, 'flood' from pg_sleep(0.3)"}})
+        wait_until(lambda: cluster.value("select (mcp.status() #>> '{executors,waiting_calls}')::int") == 8, 10, "eight calls wait")
+        assert red.sql("select 1").error["kind"] == "busy"
+        assert blue.value("select count(*) from desk.orders") == 2
+        assert cluster.value("select count(*) from desk.orders where body = 'flood'") < 9, "it did not wait for all of them"
+    finally:
+        for line in lines:
+            line.close()
+
+
 def test_gaps_of_a_claim_are_named(cluster, claims):
     warnings = claims[0].made["warnings"]
     assert any(warning.startswith("desk.by_number is open to role office") for warning in warnings)
