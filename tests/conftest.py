@@ -62,7 +62,7 @@ def remove_template():
     yield
     for one in list(clusters.live):
         one.remove()
-    clusters.drop_template()
+    clusters.drop_templates()
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ BASE_SETTINGS = {
     "shared_buffers": "32MB",
 }
 
-_template = None
+# The name of the bootstrap superuser, and the folder that initdb made with it.
+_templates = {}
 live = []
 
 
@@ -70,30 +71,29 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def template():
-    """One initdb for all clusters of a run; the others are copies of it."""
-    global _template
-    if _template is None:
+def template(superuser):
+    """One initdb for all clusters of a run with this superuser; the others are copies of it."""
+    if superuser not in _templates:
         folder = new_folder()
         made = as_server(
-            [f"{pg_config('bindir')}/initdb", "-N", "-A", "trust", "-U", "postgres", "-E", "UTF8",
+            [f"{pg_config('bindir')}/initdb", "-N", "-A", "trust", "-U", superuser, "-E", "UTF8",
              "--locale=C.UTF-8", "-D", str(folder / "data")],
             capture_output=True,
         )
         assert made.returncode == 0, made.stdout + made.stderr
-        _template = folder
-    return _template
+        _templates[superuser] = folder
+    return _templates[superuser]
 
 
-def drop_template():
-    global _template
-    if _template is not None:
-        shutil.rmtree(_template, ignore_errors=True)
-        _template = None
+def drop_templates():
+    for folder in _templates.values():
+        shutil.rmtree(folder, ignore_errors=True)
+    _templates.clear()
 
 
 class Cluster:
-    def __init__(self, **settings):
+    def __init__(self, superuser="postgres", **settings):
+        self.superuser = superuser
         self.folder = new_folder()
         self.data = self.folder / "data"
         self.log_file = self.folder / "log"
@@ -110,7 +110,7 @@ class Cluster:
         self._write_settings()
 
     def _make_data(self):
-        as_server(["cp", "-a", str(template() / "data"), str(self.data)], check=True)
+        as_server(["cp", "-a", str(template(self.superuser) / "data"), str(self.data)], check=True)
         with open(self.data / "postgresql.conf", "a") as conf:
             conf.write("include 'test.conf'\n")
 
@@ -165,11 +165,11 @@ class Cluster:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     # ---- the DBA's connections
-    def connect(self, database="postgres", user="postgres", **options):
+    def connect(self, database="postgres", user=None, **options):
         options.setdefault("autocommit", True)
-        return psycopg.connect(host=str(self.folder), dbname=database, user=user, connect_timeout=10, **options)
+        return psycopg.connect(host=str(self.folder), dbname=database, user=user or self.superuser, connect_timeout=10, **options)
 
-    def sql(self, query, parameters=None, database="postgres", user="postgres"):
+    def sql(self, query, parameters=None, database="postgres", user=None):
         """Runs one text as the superuser; rows of the last statement, or an empty list."""
         with self.connect(database, user) as connection:
             cursor = connection.execute(query, parameters)
