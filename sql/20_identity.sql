@@ -3,7 +3,8 @@
 -- Must not: show a token's hash, or let an administrator hand out a role that is not theirs to give.
 --
 -- The rules are row-level security, not code in SECURITY DEFINER functions: a policy judges the true current user, also
--- when a function of somebody else stands between, and it holds for plain INSERT and DELETE as well.
+-- when a function of somebody else stands between, and it holds for plain INSERT and DELETE as well. An administrator with BYPASSRLS
+-- (`postgres` on Supabase) passes policies by, so what may be given is a trigger too.
 
 create function mcp._settings_fault(settings jsonb) returns text
 language plpgsql immutable strict
@@ -87,12 +88,36 @@ comment on column mcp._token_use.last_used_at is 'Time of its last call, up to h
 comment on constraint _token_use_pkey on mcp._token_use is 'One time for a token';
 comment on constraint _token_use_token_fkey on mcp._token_use is 'A revoked token leaves nothing behind';
 
+create function mcp._give() returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not (select r.rolsuper from pg_roles r where r.rolname = current_user)
+       and (new.role::oid = current_user::regrole::oid or not pg_has_role(current_user, new.role::oid, 'MEMBER WITH ADMIN OPTION')) then
+        raise exception 'permission denied to give access as role %', new.role
+            using errcode = 'insufficient_privilege', hint = format('A superuser, or another role with ADMIN OPTION on %s, may do this.', new.role);
+    end if;
+    return null;
+end
+$$;
+comment on function mcp._give() is 'Raises when whoever adds the row may not hand out access as its role; for those whom policies do not bind';
+
+create trigger give after insert on mcp._tokens for each row execute function mcp._give();
+comment on trigger give on mcp._tokens is 'What the policy of the same name says, for a maker with BYPASSRLS';
+create trigger give after insert on mcp._peer_map for each row execute function mcp._give();
+comment on trigger give on mcp._peer_map is 'What the policy of the same name says, for a maker with BYPASSRLS';
+
 create trigger invalidate after insert or update or delete or truncate on mcp._tokens
     for each statement execute function mcp._invalidate();
 comment on trigger invalidate on mcp._tokens is 'A revoked or changed token counts from the next call on';
 create trigger invalidate after insert or update or delete or truncate on mcp._peer_map
     for each statement execute function mcp._invalidate();
 comment on trigger invalidate on mcp._peer_map is 'A changed entry counts from the next call on';
+
+-- ALWAYS: session_replication_role switches the others off, and it can be granted (supautils lets `postgres` set it).
+alter table mcp._tokens enable always trigger give, enable always trigger invalidate;
+alter table mcp._peer_map enable always trigger give, enable always trigger invalidate;
 
 -- Members of mcp_admin may see and take away everything, and give only roles on which they have ADMIN OPTION. A role
 -- itself is left out: PostgreSQL 15 lets a session administer its own role, later versions do not.

@@ -133,6 +133,24 @@ def test_postgres_gives_only_what_is_its_to_give(site, role):
         site.sql("select mcp.map_peer('somebody', %s::regrole)", [role], user="postgres")
 
 
+@pytest.mark.parametrize("role", NOT_ITS_TO_GIVE)
+@pytest.mark.parametrize("prepare", ["", "set session_replication_role = replica"], ids=["plainly", "without ordinary triggers"])
+def test_bypassing_policies_does_not_widen_what_postgres_gives(site, role, prepare):
+    """Supabase's `postgres` has BYPASSRLS, and supautils lets it set session_replication_role: the walls are neither."""
+    site.sql("grant set on parameter session_replication_role to postgres")
+    try:
+        with site.connect(user="postgres") as connection:
+            connection.execute(prepare)
+            with pytest.raises(Exception, match="permission denied to give access"):
+                connection.execute("insert into mcp._tokens (hash, role) values (sha256('mcp_forged'), %s::regrole)", [role])
+            with pytest.raises(Exception, match="permission denied to give access"):
+                connection.execute("insert into mcp._peer_map (os_user, role) values ('somebody', %s::regrole)", [role])
+            with pytest.raises(Exception, match="permission denied"):
+                connection.execute("update mcp._tokens set role = %s::regrole", [role])
+    finally:
+        site.sql("revoke set on parameter session_replication_role from postgres")
+
+
 def test_as_shipped_15_lacks_the_admin_option_and_says_so(site, before_16):
     if not before_16:
         pytest.skip("from 16 on Supabase grants it")
