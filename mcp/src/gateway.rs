@@ -192,11 +192,20 @@ impl Gateway {
                 .hint("An administrator switches it on by: select mcp.on()")
                 .into());
         }
-        let config = self.config();
-        let login = match anew {
+        let mut config = self.config();
+        let mut login = match anew {
             true => Box::pin(self.logins.verify(caller, &config)).await,
             false => self.logins.login(caller, &config).await,
         };
+        // A reload in the meantime has forgotten the logins before this one came to be kept, by rules that are no longer in force.
+        loop {
+            let now = self.config();
+            if Arc::ptr_eq(&now, &config) {
+                break;
+            }
+            config = now;
+            login = Box::pin(self.logins.verify(caller, &config)).await;
+        }
         self.note_refusal(caller, &login);
         login
     }

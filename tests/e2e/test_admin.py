@@ -1,11 +1,13 @@
 """The DBA's switches: status, drain, off, on, and settings that change with a reload."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from harness.caller import token_caller
 from harness.clients import HttpClient, LineClient, open_socket
 from harness.cluster import Cluster, free_port
-from harness.refusal import answer_of, is_served
+from harness.refusal import answer_of, is_served, refused_with
 from harness.waits import wait_until
 from harness.world import build_world
 
@@ -151,6 +153,31 @@ def test_allowed_host_by_reload(site, caller):
     wait_until(lambda: status() == 200, 10, "the allowed host")
     site.configure(supabase_mcp__allowed_hosts=None)
     wait_until(lambda: status() == 403, 10, "the host is foreign again")
+
+
+def test_login_that_spans_a_reload_goes_by_the_new_rules(site):
+    """The keeper is held up while it looks a token up, and the setting that allowed its role is taken back meanwhile."""
+    site.sql("create role overseer login bypassrls; select mcp.grant_tools('overseer')")
+    caller = token_caller(site, "overseer")
+    site.configure(supabase_mcp__privileged_roles="overseer")
+    wait_until(lambda: is_served(caller), 10, "the role is served, and has an executor of its own")
+    waiting = "select 1 from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.backend_type = 'supabase_mcp keeper'"
+    try:
+        # What tells that the gateway has reloaded. Each reload also makes it forget who logged in.
+        site.configure(supabase_mcp__listen_addresses="")
+        wait_until(lambda: not reachable(site.port), 10, "TCP is off")
+        with site.connect(autocommit=False) as holder, ThreadPoolExecutor(1) as other:
+            holder.execute("lock table mcp._tokens in access exclusive mode")
+            first = other.submit(answer_of, caller)
+            wait_until(lambda: site.sql(waiting), 10, "the keeper waits for the table")
+            site.configure(supabase_mcp__privileged_roles=None, supabase_mcp__listen_addresses=None)
+            wait_until(lambda: reachable(site.port), 10, "TCP is on")
+            holder.rollback()
+            first.result()
+        refused_with(caller)
+    finally:
+        site.configure(supabase_mcp__privileged_roles=None, supabase_mcp__listen_addresses=None)
+        wait_until(lambda: reachable(site.port), 10, "TCP is on")
 
 
 def test_bad_setting_is_refused_and_service_goes_on(site, caller):
