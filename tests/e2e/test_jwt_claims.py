@@ -101,7 +101,7 @@ PRETEND = [
 @pytest.mark.parametrize("query", PRETEND)
 def test_no_sql_changes_the_claims(supabase, query):
     ada = caller(supabase)
-    assert ada.sqlstate(query) == "42501"
+    assert ada.sqlstate(query) in ("42501", "42602"), "no right to set it, or no name that can be set"
     assert ada.value(BODIES) == ["of ada"]
     assert ada.value("select auth.uid()::text") == ADA
 
@@ -114,18 +114,14 @@ def test_discard_and_reset_all_leave_the_claims(supabase):
 
 
 def test_parallel_workers_see_the_claims(supabase):
-    supabase.sql("create function public.team() returns text language sql stable parallel safe as"
-                 " $$ select current_setting('request.jwt.claims')::jsonb ->> 'sub' $$;"
-                 " create table public.many as select n from generate_series(1, 20000) n; grant select on public.many to authenticated;"
-                 " alter table public.many set (parallel_workers = 2); alter role authenticated set parallel_setup_cost = 0;"
-                 " alter role authenticated set parallel_tuple_cost = 0; alter role authenticated set min_parallel_table_scan_size = 0;"
-                 " analyze public.many")
-    force = "debug_parallel_query" if supabase.value("select count(*) from pg_settings where name = 'debug_parallel_query'") \
-        else "force_parallel_mode"
-    supabase.sql(f"alter role authenticated set {force} = on")
+    supabase.sql("create table public.wide as select n, repeat('x', 200) as t from generate_series(1, 20000) n;"
+                 " alter table public.wide set (parallel_workers = 2); analyze public.wide; grant select on public.wide to authenticated")
     ada = caller(supabase)
-    assert ada.sql("select public.team(), count(*) from public.many where public.team() is not null group by 1").rows == [[ADA, 20000]]
-    supabase.sql("alter role authenticated reset all")
+    query = f"select count(*) from public.wide where current_setting('request.jwt.claims')::jsonb ->> 'sub' = '{ADA}' and length(t) = 200"
+    force = "set local parallel_setup_cost = 0; set local parallel_tuple_cost = 0; set local min_parallel_table_scan_size = 0; "
+    plan = json.dumps(ada.sql(force + "explain " + query).rows)
+    assert "Gather" in plan, plan
+    assert ada.value(force + query) == 20000
 
 
 def test_requests_are_described_as_postgrest_does(supabase):
