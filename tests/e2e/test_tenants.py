@@ -66,8 +66,7 @@ def test_flood_of_one_tenant_leaves_the_other_its_turn(cluster, roles, settings)
     try:
         for line in lines:
             line.start("tools/call", {"name": "execute_sql", "arguments": {"query": "insert into orders select 2, 'x' from pg_sleep(0.5)"}})
-        wait_until(lambda: cluster.value("select mcp.status()::text like '%%waiting%%'") and [e for e in cluster.executors() if e[4] == "active"],
-                   10, "a running call")
+        wait_until(lambda: cluster.value("select (mcp.status() #>> '{executors,waiting_calls}')::int") > 0, 10, "a call that waits")
         assert not south.sql("select count(*) from orders").is_error
         assert cluster.value("select count(*) from north.orders where id = 2") < 6, "it did not wait for all of them"
     finally:
@@ -179,13 +178,23 @@ def test_flood_of_one_claim_leaves_the_other_its_turn(cluster, claims, settings)
     settings(max_executors=1, queue_length=8)
     lines = [red.line() for _ in range(9)]
     try:
-        for number, line in enumerate(lines):
-            line.start("tools/call", {"name": "execute_sql", "arguments": {
-                "query": f"insert into desk.orders (id, body) select {100 + number}, 'flood' from pg_sleep(0.3)"}})
-        wait_until(lambda: cluster.value("select (mcp.status() #>> '{executors,waiting_calls}')::int") == 8, 10, "eight calls wait")
-        assert red.sql("select 1").error["kind"] == "busy"
-        assert blue.value("select count(*) from desk.orders") == 2
-        assert cluster.value("select count(*) from desk.orders where body = 'flood'") < 9, "it did not wait for all of them"
+        with cluster.connect(autocommit=False) as gate, blue.line() as other:
+            gate.execute("lock table desk.by_number")
+            for number, line in enumerate(lines):
+                line.start("tools/call", {"name": "execute_sql", "arguments": {
+                    "query": f"select 1 from desk.by_number; insert into desk.orders (id, body) values ({100 + number}, 'at ' || clock_timestamp())"}})
+            wait_until(lambda: cluster.value("select (mcp.status() #>> '{executors,waiting_calls}')::int") == 8, 10, "eight calls wait")
+            assert red.sql("select 1").error["kind"] == "busy"
+            mine = other.start("tools/call", {"name": "execute_sql", "arguments": {"query": "select clock_timestamp()"}})
+            wait_until(lambda: cluster.value("select (mcp.status() #>> '{executors,waiting_calls}')::int") == 9, 10, "and the other's")
+            gate.commit()
+            moment = other.finish(mine)["result"]["structuredContent"]["results"][0]["rows"][0][0]
+        for line in lines:
+            line.finish(1)
+        # The one that ran, the one whose turn it was, and then the other's.
+        before = "select count(*) from desk.orders where body like 'at %%' and substr(body, 4)::timestamptz < %s::timestamptz"
+        assert cluster.value(before, [moment]) == 2
+        assert cluster.value("select count(*) from desk.orders where body like 'at %'") == 9
     finally:
         for line in lines:
             line.close()
