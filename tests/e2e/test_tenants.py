@@ -16,6 +16,12 @@ def dba(cluster):
         yield connection
 
 
+def one_process(cluster):
+    """Waits until the reload to one process counts, and sends away those that were there before."""
+    wait_until(lambda: cluster.value("select (mcp.status() #>> '{executors,max}')::int") == 1, 10, "one process at the most")
+    cluster.sql("select mcp.off(); select mcp.on()")
+
+
 # ---- a role each
 
 @pytest.fixture
@@ -62,6 +68,7 @@ def test_flood_of_one_tenant_leaves_the_other_its_turn(cluster, roles, settings)
     """Fair queueing: with one process for all, the other's call waits for one running call and not for the queue."""
     north, south = roles
     settings(max_executors=1)
+    one_process(cluster)
     lines = [north.line() for _ in range(6)]
     try:
         for line in lines:
@@ -176,6 +183,7 @@ def test_flood_of_one_claim_leaves_the_other_its_turn(cluster, claims, settings)
     """They share a role, and its queue: turns are by token, and a queue that one has filled is full for that one alone."""
     red, blue = claims
     settings(max_executors=1, queue_length=8)
+    one_process(cluster)
     lines = [red.line() for _ in range(9)]
     try:
         with cluster.connect(autocommit=False) as gate, blue.line() as other:
