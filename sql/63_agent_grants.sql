@@ -178,9 +178,7 @@ begin
         done := done || format('%s revoked', case count when 1 then '1 token' else count || ' tokens' end);
     end if;
     delete from mcp._peer_map p where p.role = _drop_role.role;
-    if to_regclass('mcp._limits') is not null then
-        delete from mcp._limits l where l.role = _drop_role.role;
-    end if;
+    delete from mcp._limits l where l.role = _drop_role.role;
     -- Its calls end now: they would hold the locks that what follows needs.
     perform pg_terminate_backend(a.pid) from pg_stat_activity a where a.usesysid = role::oid and a.pid <> pg_backend_pid();
 

@@ -147,6 +147,15 @@ def test_tools_settings_label_and_expiry(cluster, agent, scratch):
     assert cluster.sql("select can_read, can_change, tools, writes from mcp.agents") == [([], ["lab.notes"], None, False)]
 
 
+def test_limits(cluster, dba, site_admin):
+    before = cluster.sql("select role, max_rows from mcp.limits")
+    made = create(site_admin, "helper", schemas=["own"], calls_per_minute=600, max_concurrent=2, max_rows=3, max_seconds=5)
+    assert cluster.sql("select calls_per_minute, max_concurrent, max_rows, max_seconds from mcp.limits where role = 'helper'::regrole") == [(600, 2, 3, 5)]
+    assert len(Caller(cluster, bearer(made["token"])).sql("select generate_series(1, 9)").rows) == 3
+    site_admin.execute("select mcp.drop_agent('helper')")
+    assert cluster.sql("select role, max_rows from mcp.limits") == before
+
+
 # ---- warnings
 
 def warned(made):
