@@ -82,6 +82,26 @@ create policy set on mcp._limits for insert to mcp_admin
     with check (mcp._may_limit(role::pg_catalog.oid, token, false) and created_by operator(pg_catalog.=) current_user);
 comment on policy set on mcp._limits is 'A limit may be set only by who administers the role';
 
+-- An administrator with BYPASSRLS passes policies by; see mcp._give.
+create function mcp._limit() returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if tg_op = 'INSERT' then
+        perform mcp._check_may_limit(new.role, new.token, false);
+    -- The limits of a token that is revoked go with it, whoever revokes it.
+    elsif old.token is null or exists (select from mcp._tokens t where t.id = old.token) then
+        perform mcp._check_may_limit(old.role, old.token, true);
+    end if;
+    return null;
+end
+$$;
+comment on function mcp._limit() is 'Raises when whoever sets or drops a limit may not; for those whom policies do not bind';
+create trigger "limit" after insert or delete on mcp._limits for each row execute function mcp._limit();
+comment on trigger "limit" on mcp._limits is 'What the policies say, for an administrator with BYPASSRLS';
+alter table mcp._limits enable always trigger "limit", enable always trigger invalidate;
+
 -- Rows of roles that are gone stay out, as those of mcp._tokens do.
 select pg_catalog.pg_extension_config_dump('mcp._limits',
     'where (role is null or exists (select from pg_catalog.pg_roles r where r.oid operator(pg_catalog.=) role::pg_catalog.oid))'

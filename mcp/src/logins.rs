@@ -4,6 +4,7 @@
 //! most, and only as long as no executor reports that roles, tokens or peers changed; a failure is never kept.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,6 +62,8 @@ pub struct Logins {
     keepers: Arc<Keepers>,
     jwt_keys: jwt::Store,
     kept: Mutex<HashMap<[u8; 32], Kept>>,
+    /// How often somebody has said that roles, tokens or settings changed.
+    changes: AtomicU64,
     failures: Mutex<HashMap<Arc<str>, (u32, Instant)>>,
     checks: Arc<Semaphore>,
     /// Key of the cache's own hashes, so that a dump of memory holds no plain hash of a password; as the hash's state after it, which saves
@@ -77,6 +80,7 @@ impl Logins {
             keepers,
             jwt_keys: jwt::Store::new(host),
             kept: Mutex::default(),
+            changes: AtomicU64::new(0),
             failures: Mutex::default(),
             checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
             secret,
@@ -89,6 +93,7 @@ impl Logins {
 
     /// Forgets every success: the rules may have changed.
     pub fn forget(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.kept().clear();
     }
 
@@ -108,12 +113,20 @@ impl Logins {
         }
     }
 
-    /// The principal behind a caller, asked anew.
+    /// The principal behind a caller, asked anew because what was known may no longer hold.
     pub async fn verify(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.look_up(caller, config).await
+    }
+
+    async fn look_up(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
         let key = self.key(caller, config).await;
         self.kept().remove(&key);
+        let before = self.changes.load(Ordering::Relaxed);
         let login = self.ask(caller, config).await;
         match &login {
+            // What was asked before a change, and took its time, must not stand in the place of what is asked after it.
+            Ok(_) if self.changes.load(Ordering::Relaxed) != before => {}
             Ok(login) => {
                 let mut kept = self.kept();
                 if kept.len() >= KEPT {

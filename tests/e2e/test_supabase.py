@@ -151,6 +151,22 @@ def test_bypassing_policies_does_not_widen_what_postgres_gives(site, role, prepa
         site.sql("revoke set on parameter session_replication_role from postgres")
 
 
+@pytest.mark.parametrize("prepare", ["", "set session_replication_role = replica"], ids=["plainly", "without ordinary triggers"])
+def test_bypassing_policies_does_not_loosen_limits(site, prepare):
+    site.sql("grant set on parameter session_replication_role to postgres")
+    site.sql("select mcp.set_limit(calls_per_minute => 100000); select mcp.set_limit('service_role', calls_per_minute => 100000)")
+    try:
+        with site.connect(user="postgres") as connection:
+            connection.execute(prepare)
+            for statement in ("insert into mcp._limits (role, max_rows) values ('supabase_admin', 1)", "delete from mcp._limits",
+                              "insert into mcp._limits (tool, max_rows) values ('any', 1)", "delete from mcp._limits where role is null"):
+                with pytest.raises(Exception, match="permission denied to"):
+                    connection.execute(statement)
+    finally:
+        site.sql("revoke set on parameter session_replication_role from postgres; select mcp.drop_limit();"
+                 "select mcp.drop_limit('service_role')")
+
+
 def test_as_shipped_15_lacks_the_admin_option_and_says_so(site, before_16):
     if not before_16:
         pytest.skip("from 16 on Supabase grants it")
