@@ -50,13 +50,11 @@ fn origin_is_known(origin: &str, config: &Config) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use http::HeaderValue;
 
     fn verdict(host: &str, origin: Option<&str>) -> bool {
-        let mut config = Config::default();
-        config.allowed_hosts = vec!["db.internal".into()];
-        config.allowed_origins = vec!["https://app.example".into()];
+        let config =
+            Config { allowed_hosts: vec!["db.internal".into()], allowed_origins: vec!["https://app.example".into()], ..Config::default() };
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(host).unwrap());
         if let Some(origin) = origin {

@@ -6,6 +6,8 @@ everywhere.
 
 import os
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -113,6 +115,31 @@ def test_data_files_hold_no_secret(used):
         found = subprocess.run(["grep", "-rlF", "--", secret, str(cluster.data)], capture_output=True, text=True)
         assert found.stdout == "", f"{found.stdout} hold a secret"
     assert found.returncode == 1, found.stderr
+
+
+def test_guessing_is_slowed_and_a_good_credential_is_not_kept_waiting_for_it(used):
+    """Lower bounds alone: a busy machine only makes them hold better."""
+    cluster, secrets, _ = used
+    guesser = Caller(cluster, bearer(WRONG), tcp=True)
+
+    def seconds(calls):
+        begun = time.monotonic()
+        for _ in range(calls):
+            assert guesser.rpc("tools/list").status == 401
+        return time.monotonic() - begun
+
+    seconds(4)
+    # From the fourth on, each wrong guess of an address waits twice as long as the one before, from 25 ms up to 2 s.
+    assert seconds(2) >= 0.025 * (2 + 4)
+    good = Caller(cluster, bearer(secrets[0]), tcp=True)
+    begun = time.monotonic()
+    slow = threading.Thread(target=seconds, args=[1])
+    slow.start()
+    assert good.value("select 1") == 1
+    # It came from the same address while the guess was waiting; the guess has waited 1.6 s by its end.
+    answered = time.monotonic() - begun
+    slow.join()
+    assert answered < time.monotonic() - begun
 
 
 PRIVATE = ["select * from mcp._tokens", "select hash from mcp._tokens", "select * from mcp._peer_map", "select * from mcp.tokens",
