@@ -15,8 +15,12 @@ ADA = "00000000-0000-0000-0000-00000000000a"
 BOB = "00000000-0000-0000-0000-00000000000b"
 
 
-def supabase_cluster(**settings):
-    one = Cluster(superuser="supabase_admin", shared_preload_libraries="supabase_mcp", **settings).start()
+def supabase_cluster(files=None, **settings):
+    """`files` are put into the data folder before the start, by name."""
+    one = Cluster(superuser="supabase_admin", shared_preload_libraries="supabase_mcp", **settings)
+    for name, content in (files or {}).items():
+        (one.data / name).write_text(content)
+    one.start()
     for script in sorted(FOLDER.glob("*.sql")):
         one.sql(script.read_text(), user="postgres" if script.name.startswith("90_") else "supabase_admin")
     return one
