@@ -36,7 +36,8 @@ def run(cluster, block, user):
         for statement in re.sub(r" *--[^\n]*", "", block).split(";\n"):
             if statement.strip():
                 cursor = connection.execute(statement.encode())
-                tokens += [row[0] for row in cursor.fetchall() if str(row[0]).startswith("mcp_")] if cursor.description else []
+                rows = cursor.fetchall() if cursor.description else []
+                tokens += [value for row in rows for value in row if str(value).startswith("mcp_")]
     return [Caller(cluster, bearer(token)) for token in tokens]
 
 
@@ -44,9 +45,13 @@ def test_page(project):
     install, = blocks("docs/supabase.md", "## 3. ", "## 4. ")
     run(project, install, "supabase_admin")
     project.ready()
-    agent, = run(project, blocks("docs/supabase.md", "## 4. ", "## 5. ")[0], "postgres")
-    assert agent.sql("select id from public.orders union select id from public.products order by 1").rows == [[1], [2]]
+    in_one_call, by_hand = blocks("docs/supabase.md", "## 4. ", "## 5. ")
+    agent, clerk = *run(project, in_one_call, "postgres"), *run(project, by_hand, "postgres")
+    for caller in (agent, clerk):
+        assert caller.sql("select id from public.orders union select id from public.products order by 1").rows == [[1], [2]]
+        assert caller.sqlstate("select * from auth.users") == "42501"
     assert len(agent.sql("select generate_series(1, 500)").rows) == 200
+    assert clerk.sqlstate("select * from public.profile") == "42501"
     user, = run(project, blocks("docs/supabase.md", "## 5. ", "## 6. ")[0], "postgres")
     assert "execute_sql" not in user.tools()
     project.sql("select mcp.grant_tools('authenticated', tools => '{execute_sql}')", user="postgres")
