@@ -88,6 +88,11 @@ impl Keepers {
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// This moment in the gateway's order of events.
+    pub fn now(&self) -> u64 {
+        self.children.tick()
+    }
+
     /// Looks a database up by name.
     pub async fn resolve(&self, name: &str) -> Result<Database, CallError> {
         let (answer, database) = oneshot::channel();

@@ -62,8 +62,8 @@ pub struct Logins {
     keepers: Arc<Keepers>,
     jwt_keys: jwt::Store,
     kept: Mutex<HashMap<[u8; 32], Kept>>,
-    /// How often somebody has said that roles, tokens or settings changed.
-    changes: AtomicU64,
+    /// When a caller who had been somebody was last found to be nobody any more.
+    refused_at: AtomicU64,
     failures: Mutex<HashMap<Arc<str>, (u32, Instant)>>,
     checks: Arc<Semaphore>,
     /// Key of the cache's own hashes, so that a dump of memory holds no plain hash of a password; as the hash's state after it, which saves
@@ -80,7 +80,7 @@ impl Logins {
             keepers,
             jwt_keys: jwt::Store::new(host),
             kept: Mutex::default(),
-            changes: AtomicU64::new(0),
+            refused_at: AtomicU64::new(0),
             failures: Mutex::default(),
             checks: Arc::new(Semaphore::new(PASSWORD_CHECKS)),
             secret,
@@ -93,7 +93,6 @@ impl Logins {
 
     /// Forgets every success: the rules may have changed.
     pub fn forget(&self) {
-        self.changes.fetch_add(1, Ordering::Relaxed);
         self.kept().clear();
     }
 
@@ -109,36 +108,43 @@ impl Logins {
         match known {
             Some(login) if still_good(&login.principal) => Ok(login),
             // Rare, and its state is large: boxed, it is no part of every call's.
-            _ => Box::pin(self.verify(caller, config)).await,
+            _ => Box::pin(self.look_up(caller, config)).await,
         }
     }
 
     /// The principal behind a caller, asked anew because what was known may no longer hold.
     pub async fn verify(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
-        self.changes.fetch_add(1, Ordering::Relaxed);
-        self.look_up(caller, config).await
+        let login = self.look_up(caller, config).await;
+        if login.is_err() {
+            self.refused_at.store(self.keepers.now(), Ordering::Relaxed);
+        }
+        login
     }
 
     async fn look_up(&self, caller: &Caller, config: &Config) -> Result<Login, LoginError> {
         let key = self.key(caller, config).await;
         self.kept().remove(&key);
-        let before = self.changes.load(Ordering::Relaxed);
         let login = self.ask(caller, config).await;
         match &login {
-            // What was asked before a change, and took its time, must not stand in the place of what is asked after it.
-            Ok(_) if self.changes.load(Ordering::Relaxed) != before => {}
-            Ok(login) => {
-                let mut kept = self.kept();
-                if kept.len() >= KEPT {
-                    kept.clear();
-                }
-                let now = Instant::now();
-                kept.insert(key, Kept { login: login.clone(), since: now, looked_at_until: now });
-            }
+            Ok(login) => self.keep(key, login),
             Err(LoginError::Unknown(_)) if caller.credential != Credential::Nothing => self.back_off(&caller.origin).await,
             Err(_) => {}
         }
         login
+    }
+
+    /// What was asked before a change, and took its time, does not stand in the place of what was asked after it.
+    fn keep(&self, key: [u8; 32], login: &Login) {
+        let mut kept = self.kept();
+        let newer = kept.get(&key).is_some_and(|k| k.login.verified_at > login.verified_at);
+        if newer || login.verified_at < self.refused_at.load(Ordering::Relaxed) {
+            return;
+        }
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        let now = Instant::now();
+        kept.insert(key, Kept { login: login.clone(), since: now, looked_at_until: now });
     }
 
     /// The principal behind a caller who is about to be refused, for its limits may have been changed meanwhile and no executor, which
