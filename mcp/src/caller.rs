@@ -63,13 +63,15 @@ pub struct Caller {
 /// What a credential stands for, as the keeper answered it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Principal {
-    /// What else is known of the caller; `about.principal` is what executors are kept apart by.
+    /// What executors are kept apart by: `about.principal`, to be shared.
+    pub id: Arc<str>,
+    /// What else is known of the caller.
     pub about: Arc<About>,
     pub database: u32,
     pub role: u32,
     /// The role that its processes connect as: itself, or the bridge role.
     pub login: u32,
-    pub role_name: String,
+    pub role_name: Arc<str>,
     pub form: Form,
     pub read_only: bool,
     /// Seconds since 1970 after which the credential or the role is no longer good.

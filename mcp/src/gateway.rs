@@ -25,8 +25,6 @@ use crate::uses::Uses;
 
 mod entry;
 
-use entry::Entry;
-
 /// How often one call may be turned back by changes of roles or settings before it is given up.
 const ATTEMPTS: usize = 5;
 /// How often idle processes are looked at.
@@ -269,14 +267,16 @@ impl Gateway {
                 // Nothing ran on the earlier pass, which was for other limits.
                 held.iter_mut().for_each(|lease| lease.hold(Pass::default()));
                 passed.take().into_iter().for_each(|(_, pass)| pass.give_back());
-                match unless_cancelled(cancel, self.pass(caller, &principal, request.tool, looked_again)).await {
-                    None => return Ok(cancelled().into()),
-                    Some(Err(error)) => return Err(error),
-                    Some(Ok(Entry::Granted(pass))) => passed = Some((principal.clone(), pass)),
-                    Some(Ok(Entry::Reconsider(current))) => {
-                        (login, looked_again) = (current, true);
-                        continue;
-                    }
+                match self.limits.admit(&principal, request.tool, &config) {
+                    Ok(pass) => passed = Some((principal.clone(), pass)),
+                    // Rare, and its state is large: boxed, it is no part of every call's.
+                    Err(refusal) => match unless_cancelled(cancel, Box::pin(self.reconsider(caller, refusal, looked_again))).await {
+                        None => return Ok(cancelled().into()),
+                        Some(current) => {
+                            (login, looked_again) = (current?, true);
+                            continue;
+                        }
+                    },
                 }
                 if let Some(token) = principal.token {
                     self.uses.note(principal.database, token);
@@ -287,10 +287,10 @@ impl Gateway {
                 database: principal.database,
                 database_name: caller.database.clone(),
                 role: principal.role,
-                role_name: principal.role_name.as_str().into(),
+                role_name: principal.role_name.clone(),
                 login: principal.login,
                 form: principal.form,
-                principal: principal.about.principal.clone(),
+                principal: principal.id.clone(),
             };
             let mut lease = match held.take().filter(|lease| *lease.key() == key) {
                 Some(lease) => lease,

@@ -355,11 +355,12 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
     let token = facts.principal.strip_prefix("token:").and_then(|id| id.parse().ok());
     let about = About { principal: facts.principal, label: facts.label, subject: facts.subject, settings };
     let principal = Principal {
+        id: about.principal.as_str().into(),
         about: Arc::new(about),
         database,
         role: facts.role_oid,
         login,
-        role_name: facts.role,
+        role_name: facts.role.into(),
         // A role that cannot log in is shared by many: the bridge keeps them from each other's sessions.
         form: if direct { Form::Direct } else { Form::Bridge },
         read_only: facts.read_only,

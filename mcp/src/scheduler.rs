@@ -22,7 +22,7 @@ pub struct Key {
     /// The role that the process connects as.
     pub login: u32,
     pub form: Form,
-    pub principal: String,
+    pub principal: Arc<str>,
 }
 
 impl Key {

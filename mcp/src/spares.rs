@@ -115,7 +115,7 @@ mod tests {
             role_name: "r".into(),
             login: principal,
             form: Form::Direct,
-            principal: format!("p{principal}"),
+            principal: format!("p{principal}").into(),
         }
     }
 

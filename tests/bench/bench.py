@@ -95,7 +95,9 @@ class Bench:
             report.latency_row(WAYS[way], self.keep(f"list {way}", figures), base, target)
 
     def many_connections(self):
+        """With as many executors as pgbench has backends at eight connections; the default of four beside it."""
         measure.pin_server(self.server, os.sched_getaffinity(0))
+        switch(self.server, "max_executors", 8)
         for connections in (8, 32):
             for name, script, arguments in (SELECT_1, KEY):
                 report.LATENCY.heading(f"{name}, {connections} connections, all cores")
@@ -105,6 +107,14 @@ class Bench:
                     figures = self.load.run(way, arguments, connections, SECONDS, rows=1)
                     report.latency_row(WAYS[way], self.keep(f"{name} c{connections} {way}", figures), base,
                                        share if connections == 8 else None, by="per_second")
+        switch(self.server, "max_executors", 4)
+        name, script, arguments = SELECT_1
+        report.LATENCY.heading(f"{name}, 8 connections, all cores, the default of four executors")
+        base = measure.pgbench(self.server, script, 8, int(SECONDS))
+        report.latency_row("pgbench -M simple", self.keep(f"{name} c8 default pgbench", base))
+        for way, label in WAYS.items():
+            figures = self.load.run(way, arguments, 8, SECONDS, rows=1)
+            report.latency_row(label, self.keep(f"{name} c8 default {way}", figures), base, by="per_second")
 
     def neighbours(self, noisy):
         """One connection of one role, alone and while another role calls from 32."""
@@ -164,8 +174,8 @@ def first_answer(server, program, socket, port):
             time.sleep(0.005)
 
 
-def switch_spares(server, count):
-    server.sql(f"load 'supabase_mcp';\nalter system set supabase_mcp.spare_bridges = {count};\nselect pg_reload_conf();")
+def switch(server, setting, value):
+    server.sql(f"load 'supabase_mcp';\nalter system set supabase_mcp.{setting} = {value};\nselect pg_reload_conf();")
     time.sleep(1)
 
 
@@ -178,6 +188,8 @@ def run(server, program):
     server.init().own_address()
     port = cluster.free_port()
     server.set("supabase_mcp.port", port)
+    # Room for eight executors beside the gateway, a keeper and parallel queries.
+    server.set("max_worker_processes", 16)
     server.start()
     server.run("pgbench", "-i", "-q", "-s", "10", "-h", server.socket_folder, "-p", server.port, "-U", server.user, "postgres")
     server.sql((HERE / "prepare.sql").read_text())
@@ -195,9 +207,9 @@ def run(server, program):
     server.sql("select mcp.grant_tools('bench_shared')")
     known, *users = [token(server, "bench_shared", n) for n in range(21)]
     with_spare = bench.end_users("end user, spare ms", known, users[:10], 1)
-    switch_spares(server, 0)
+    switch(server, "spare_bridges", 0)
     without = bench.end_users("end user, no spare ms", known, users[10:], 0)
-    switch_spares(server, 1)
+    switch(server, "spare_bridges", 1)
     bench.one_connection()
     bench.many_rows()
     bench.catalog()

@@ -5,28 +5,16 @@
 use std::sync::atomic::Ordering;
 
 use super::Gateway;
-use crate::caller::{Caller, Login, Principal};
-use crate::limits::Pass;
+use crate::caller::{Caller, Login};
+use crate::error::CallError;
 use crate::logins::LoginError;
 
-/// What the limits say to a call.
-pub(super) enum Entry {
-    Granted(Pass),
-    /// Ask again, as this.
-    Reconsider(Login),
-}
-
 impl Gateway {
-    /// Counts a call against its limits. A refusal is first held against the limits as they are now.
-    pub(super) async fn pass(&self, caller: &Caller, principal: &Principal, tool: &str, last: bool) -> Result<Entry, LoginError> {
-        let config = self.config();
-        let refusal = match self.limits.admit(principal, tool, &config) {
-            Ok(pass) => return Ok(Entry::Granted(pass)),
-            Err(refusal) => refusal,
-        };
-        if !last && let Some(login) = self.logins.look_again(caller, &config).await {
+    /// A call is over its limits: as they are now, or only as they were? The login to go on with, or the refusal that stands.
+    pub(super) async fn reconsider(&self, caller: &Caller, refusal: CallError, last: bool) -> Result<Login, LoginError> {
+        if !last && let Some(login) = self.logins.look_again(caller, &self.config()).await {
             self.note_refusal(caller, &login);
-            return login.map(Entry::Reconsider);
+            return login;
         }
         self.counters.limited.fetch_add(1, Ordering::Relaxed);
         Err(refusal.into())

@@ -6,11 +6,12 @@ use crate::types::{About, Form};
 
 fn caller(role: u32, token: Option<i64>, limits: &[Limit]) -> Principal {
     Principal {
+        id: "".into(),
         about: Arc::new(About::default()),
         database: 1,
         role,
         login: role,
-        role_name: format!("r{role}"),
+        role_name: format!("r{role}").into(),
         form: Form::Direct,
         read_only: false,
         until: None,

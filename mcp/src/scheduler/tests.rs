@@ -11,7 +11,7 @@ fn key(role: u32) -> Key {
         role_name: "r".into(),
         login: role,
         form: Form::Direct,
-        principal: format!("r{role}"),
+        principal: format!("r{role}").into(),
     }
 }
 
