@@ -25,11 +25,14 @@ def test_messages_can_be_written_to_the_wal(cluster, bound):
 
 
 def test_a_revoked_function_closes_that(cluster, bound):
-    cluster.sql("revoke execute on function pg_logical_emit_message(boolean, text, text) from public")
+    # PostgreSQL 17 gave it one more argument.
+    function = cluster.value("select oid::regprocedure::text from pg_proc where proname = 'pg_logical_emit_message'"
+                             " and proargtypes[2] = 'text'::regtype")
+    cluster.sql(f"revoke execute on function {function} from public")
     try:
         assert bound.sqlstate("select pg_logical_emit_message(false, 'mcp', 'x')") == "42501"
     finally:
-        cluster.sql("grant execute on function pg_logical_emit_message(boolean, text, text) to public")
+        cluster.sql(f"grant execute on function {function} to public")
 
 
 def test_row_share_locks_are_taken_and_gone_after_the_call(cluster, bound):

@@ -15,8 +15,16 @@ alter default privileges for role postgres, supabase_admin in schema public
 
 create schema extensions authorization postgres;
 grant usage on schema extensions to anon, authenticated, service_role;
-create extension pgcrypto with schema extensions;
-create extension "uuid-ossp" with schema extensions;
+-- Supabase has both; not every build of PostgreSQL comes with them.
+do $$
+declare
+    name text;
+begin
+    for name in select a.name from pg_available_extensions a where a.name in ('pgcrypto', 'uuid-ossp') loop
+        execute format('create extension %I with schema extensions', name);
+    end loop;
+end
+$$;
 grant all on all routines in schema extensions to postgres with grant option;
 alter default privileges for role supabase_admin in schema extensions grant all on routines to postgres with grant option;
 
