@@ -108,6 +108,8 @@ impl Channel {
 
     /// Waits for a job. `None`: the gateway has closed the socket, and the process is to leave.
     pub(super) fn next_job(&mut self, pg: &Pg, statistics_due: &mut Option<Instant>) -> Result<Option<(Job, Vec<u8>)>, PgError> {
+        // Not looked for before it is announced: there seldom is another job so soon, and finding none is a system call too.
+        let mut ready = false;
         loop {
             if let Some(frame) = self.decoder.next_frame().map_err(|e| PgError::internal(e.to_string()))? {
                 if frame.kind != KIND_JOB {
@@ -121,10 +123,14 @@ impl Channel {
                 wait::reload_settings(pg)?;
                 return Ok(Some((job, arguments)));
             }
+            if !ready {
+                ready = self.idle(pg, statistics_due)?;
+                continue;
+            }
             match self.stream.read(&mut self.piece) {
                 Ok(0) => return Ok(None),
                 Ok(count) => self.decoder.feed(&self.piece[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.idle(pg, statistics_due)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The gateway is gone, as a crash would have it.
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
@@ -133,10 +139,11 @@ impl Channel {
         }
     }
 
-    /// Sleeps until there is something to read or to do.
-    fn idle(&mut self, pg: &Pg, statistics_due: &mut Option<Instant>) -> Result<(), PgError> {
+    /// Sleeps until there is something to read, which `true` says, or to do.
+    fn idle(&mut self, pg: &Pg, statistics_due: &mut Option<Instant>) -> Result<bool, PgError> {
         let limit = statistics_due.map(|due| due.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
-        match self.wait.wait(pg, Interest::Readable, limit)? {
+        let woken = self.wait.wait(pg, Interest::Readable, limit)?;
+        match woken {
             Wake::TimedOut => {
                 report::statistics(pg, true)?;
                 *statistics_due = None;
@@ -144,7 +151,7 @@ impl Channel {
             Wake::Latch => drop(wait::reload_settings(pg)?),
             Wake::Ready => {}
         }
-        Ok(())
+        Ok(woken == Wake::Ready)
     }
 
     pub(super) fn reply(&mut self, pg: &Pg, id: u64, answer: Answer, payload: &[u8]) -> Result<(), PgError> {
