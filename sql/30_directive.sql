@@ -6,7 +6,9 @@
 --     @mcp({"kind": "tool", "title": "List orders", "args": {"day": "Day to look at"}})
 --     Text that tells a model what the tool does and when to use it.
 -- Keys: kind (tool is the default), name (outside schema mcp), title, annotations (hints that differ from what the volatility
--- says), args (per argument a description, or {"description": ..., "schema": {...}} to say more than the type does).
+-- says), args (per argument a description, or {"description": ..., "schema": {...}} to say more than the type does), features (the
+-- groups that a client asks for), output (keys of the result with their types, see mcp._output_schema), and in schema mcp sql (true: it runs
+-- SQL text of the caller's).
 
 create function mcp._directive(comment text) returns jsonb
 language plpgsql immutable strict parallel safe
@@ -40,7 +42,7 @@ begin
 end
 $$;
 comment on function mcp._directive(text) is
-    'Reads the @mcp(...) directive of a comment, with the rest of the comment as description; null if there is none that can be read';
+    '@support Reads the @mcp(...) directive of a comment, with the rest of the comment as description; null if there is none that can be read';
 
 create function mcp._type_schema(type oid) returns jsonb
 language plpgsql stable strict
@@ -74,7 +76,7 @@ begin
 end
 $$;
 comment on function mcp._type_schema(oid) is
-    'JSON Schema of the values of a type as they travel in a tool''s arguments; null for a type that no value can be given for';
+    '@support JSON Schema of the values of a type as they travel in a tool''s arguments; null for a type that no value can be given for';
 
 create function mcp._default_value(expression text, schema jsonb) returns jsonb
 language plpgsql stable strict
@@ -102,7 +104,7 @@ exception when others then
 end
 $$;
 comment on function mcp._default_value(text, jsonb) is
-    'The JSON value of a default, if it is a constant that can be read without running it; null otherwise';
+    '@support The JSON value of a default, if it is a constant that can be read without running it; null otherwise';
 
 create function mcp._arguments(function oid) returns table (place integer, name text, type oid, required boolean, is_variadic boolean, number integer)
 language plpgsql stable strict rows 4
@@ -122,7 +124,7 @@ begin
      where p.oid = function;
 end
 $$;
-comment on function mcp._arguments(oid) is 'Input arguments of a function in order, from the catalog';
+comment on function mcp._arguments(oid) is '@support Input arguments of a function in order, from the catalog';
 
 create function mcp._input_schema(function oid, directive jsonb) returns jsonb
 language plpgsql stable
@@ -153,4 +155,4 @@ begin
 end
 $$;
 comment on function mcp._input_schema(oid, jsonb) is
-    'JSON Schema of a tool''s arguments: names, types and defaults from the catalog, words from the directive';
+    '@support JSON Schema of a tool''s arguments: names, types and defaults from the catalog, words from the directive';

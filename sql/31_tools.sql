@@ -24,7 +24,7 @@ begin
 end
 $$;
 comment on function mcp._returns(oid) is
-    'The shape of a function''s result: jsonb, row, scalar, set or void; null for one that no tool can have';
+    '@support The shape of a function''s result: jsonb, row, scalar, set or void; null for one that no tool can have';
 
 create function mcp._marked(wanted text default null)
 returns table (function oid, tool text, ours boolean, volatility "char", returns text, directive jsonb)
@@ -72,7 +72,7 @@ begin
 end
 $$;
 comment on function mcp._marked(text) is
-    'Functions marked as tools that the current user may call, before duplicate names are settled; with a name, at least those of that name';
+    '@support Functions marked as tools that the current user may call, before duplicate names are settled; with a name, at least those of that name';
 
 create function mcp._annotations(volatility "char", title text, said jsonb) returns jsonb
 language plpgsql immutable
@@ -92,7 +92,25 @@ begin
 end
 $$;
 comment on function mcp._annotations("char", text, jsonb) is
-    'A tool''s hints: from the volatility of its function, changed where the directive says so';
+    '@support A tool''s hints: from the volatility of its function, changed where the directive says so';
+
+create function mcp._output_schema(said jsonb) returns jsonb
+language plpgsql immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select jsonb_build_object('type', 'object', 'properties', coalesce(jsonb_object_agg(o.name, o.schema), '{}'))
+               || case when count(*) filter (where o.required) > 0
+                       then jsonb_build_object('required', jsonb_agg(o.name order by o.place) filter (where o.required)) else '{}' end
+          from (select rtrim(k.key, '?') as name, k.key !~ '\?$' as required, k.place,
+                       case jsonb_typeof(k.value) when 'string' then jsonb_build_object('type', k.value)
+                                                  when 'object' then k.value else '{}' end as schema
+                  from jsonb_each(said) with ordinality as k (key, value, place)) o);
+end
+$$;
+comment on function mcp._output_schema(jsonb) is
+    '@support JSON Schema of a result whose keys a directive lists: {"tables": "array", "next?": "string"}, where ? is for a key that may be missing';
 
 create function mcp._tools() returns jsonb
 language plpgsql stable
@@ -122,6 +140,8 @@ begin
                                           'title', t.title,
                                           'inputSchema', mcp._input_schema(t.function, t.directive),
                                           'annotations', mcp._annotations(t.volatility, t.title, t.directive -> 'annotations'))
+                       || case when jsonb_typeof(t.directive -> 'output') = 'object'
+                               then jsonb_build_object('outputSchema', mcp._output_schema(t.directive -> 'output')) else '{}' end
                        || case when t.directive ->> 'description' = '' then '{}'
                                else jsonb_build_object('description', t.directive -> 'description') end
                        order by t.tool collate "C"),
@@ -129,4 +149,4 @@ begin
           from titled t);
 end
 $$;
-comment on function mcp._tools() is 'The tools of the current user, as MCP lists them, ordered by name';
+comment on function mcp._tools() is '@support The tools of the current user, as MCP lists them, ordered by name';

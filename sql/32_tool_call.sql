@@ -21,7 +21,7 @@ as $$
     select coalesce(array_agg(b.name order by b.score desc, b.name), '{}')
       from (select s.name, s.score from scored s where s.score >= 0.4 order by s.score desc, s.name limit 3) b
 $$;
-comment on function mcp._near(text, text[]) is 'Up to three candidates that look like the word, the nearest first, for hints';
+comment on function mcp._near(text, text[]) is '@support Up to three candidates that look like the word, the nearest first, for hints';
 
 create function mcp._find_tool(tool text, out function oid, out volatility "char", out returns text, out builtin text)
 language plpgsql stable strict
@@ -57,7 +57,7 @@ begin
 end
 $$;
 comment on function mcp._find_tool(text) is
-    'The function behind a tool of the current user, all null if there is none; the same choice as mcp._tools makes';
+    '@support The function behind a tool of the current user, all null if there is none; the same choice as mcp._tools makes';
 
 create function mcp._tool_call(tool text) returns jsonb
 language sql stable strict
@@ -78,7 +78,7 @@ as $$
       join pg_namespace n on n.oid = p.pronamespace
 $$;
 comment on function mcp._tool_call(text) is
-    'What a tool of the current user is: its function, whether it may write, its arguments and result; null if it is none';
+    '@support What a tool of the current user is: its function, whether it may write, its arguments and result; null if it is none';
 
 create function mcp._check_arguments(tool text, function oid, arguments jsonb) returns void
 language plpgsql stable
@@ -90,7 +90,11 @@ declare
     stray text;
     a record;
 begin
-    select min(k) into stray from jsonb_object_keys(arguments) k where k <> all (names);
+    select min(k) into stray
+      from jsonb_object_keys(arguments) k
+     where k <> all (names)
+       -- Clients made for Supabase's hosted server name a project with every call; here the project is the database.
+       and not (k = 'project_id' and (select p.pronamespace = 'mcp'::regnamespace from pg_proc p where p.oid = function));
     if stray is not null then
         near := mcp._near(left(stray, 100), names);
         raise exception 'tool "%" has no argument "%"', tool, left(stray, 100)
@@ -117,7 +121,7 @@ begin
     end loop;
 end
 $$;
-comment on function mcp._check_arguments(text, oid, jsonb) is 'Raises, in words that tell what to do, if arguments do not fit a tool';
+comment on function mcp._check_arguments(text, oid, jsonb) is '@support Raises, in words that tell what to do, if arguments do not fit a tool';
 
 create function mcp._tool_statement(function oid, returns text, arguments jsonb) returns text
 language plpgsql stable strict
@@ -129,7 +133,7 @@ declare
 begin
     select format('%I.%I', n.nspname, p.proname) into source
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = function;
-    if arguments = '{}' then
+    if arguments = '{}' or arguments - 'project_id' = '{}' and not exists (select from mcp._arguments(function) i where i.name = 'project_id') then
         source := source || '()';
     else
         -- Only what was given is passed, so that defaults stay the function's own; models say null for what they leave out.
@@ -167,7 +171,7 @@ begin
 end
 $$;
 comment on function mcp._tool_statement(oid, text, jsonb) is
-    'The SQL that calls a function as a tool; its one parameter, of type jsonb, is the tool''s arguments';
+    '@support The SQL that calls a function as a tool; its one parameter, of type jsonb, is the tool''s arguments';
 
 create function mcp._tool_call(tool text, arguments jsonb) returns jsonb
 language plpgsql stable
@@ -187,11 +191,13 @@ begin
     if arguments <> '{}' or (select p.pronargs > p.pronargdefaults from pg_proc p where p.oid = f.function) then
         perform mcp._check_arguments(tool, f.function, arguments);
     end if;
-    -- After a function of schema mcp alone, in which nobody else can create any, the executor keeps its plans.
+    -- After a function of schema mcp alone, in which nobody else can create any, the executor keeps its plans; not after one that ran
+    -- text of the caller's.
     return jsonb_build_object('builtin', f.builtin, 'volatility', f.volatility, 'write', f.volatility = 'v', 'returns', f.returns,
-                              'ours', (select p.pronamespace = 'mcp'::regnamespace from pg_proc p where p.oid = f.function),
+                              'ours', (select p.pronamespace = 'mcp'::regnamespace and strpos(obj_description(p.oid, 'pg_proc'), '"sql": true') = 0
+                                         from pg_proc p where p.oid = f.function),
                               'statement', case when f.builtin is null then mcp._tool_statement(f.function, f.returns, arguments) end);
 end
 $$;
 comment on function mcp._tool_call(text, jsonb) is
-    'How a tool of the current user is called with these arguments: the SQL statement that does it; raises if they do not fit';
+    '@support How a tool of the current user is called with these arguments: the SQL statement that does it; raises if they do not fit';

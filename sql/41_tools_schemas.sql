@@ -10,7 +10,7 @@ as $$
     select pg_size_bytes(regexp_replace(coalesce(nullif(current_setting('supabase_mcp.max_bytes', true), ''), '1MB'),
                                         '([0-9])B$', '\1 bytes')) * 3 / 4
 $$;
-comment on function mcp._byte_budget() is 'Bytes that the list in a catalog tool''s answer may have, from supabase_mcp.max_bytes';
+comment on function mcp._byte_budget() is '@support Bytes that the list in a catalog tool''s answer may have, from supabase_mcp.max_bytes';
 
 create function mcp._page_size(wanted integer) returns integer
 language sql immutable
@@ -18,7 +18,7 @@ set search_path = pg_catalog, pg_temp
 as $$
     select least(greatest(coalesce(wanted, 500), 1), 10000)
 $$;
-comment on function mcp._page_size(integer) is 'The number of entries of one page, within reason';
+comment on function mcp._page_size(integer) is '@support The number of entries of one page, within reason';
 
 create function mcp.list_schemas(max_schemas integer default 500, after text default null) returns jsonb
 language sql stable
@@ -52,7 +52,7 @@ as $$
       from sized s
 $$;
 comment on function mcp.list_schemas(integer, text) is
-'@mcp({"kind": "tool", "title": "List schemas",
+'@mcp({"kind": "tool", "features": ["catalog"], "title": "List schemas",
       "args": {"max_schemas": "At most this many.", "after": "The \"next\" of a truncated answer, to go on after it."}})
 Lists the schemas of this database that you may use, with owner, comment, and whether you may create objects in them.';
 
@@ -73,5 +73,5 @@ as $$
       left join pg_namespace n on n.oid = e.extnamespace
 $$;
 comment on function mcp.list_extensions() is
-'@mcp({"kind": "tool", "title": "List extensions"})
+'@mcp({"kind": "tool", "features": ["database"], "title": "List extensions"})
 Lists the PostgreSQL extensions of this server. installed_version is null for those that are available but not installed in this database.';

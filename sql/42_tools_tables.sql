@@ -10,7 +10,7 @@ as $$
     select has_table_privilege(relation, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
         or has_any_column_privilege(relation, 'SELECT, INSERT, UPDATE, REFERENCES')
 $$;
-comment on function mcp._usable_table(oid) is 'Whether the current user has any privilege on a table or on one of its columns';
+comment on function mcp._usable_table(oid) is '@support Whether the current user has any privilege on a table or on one of its columns';
 
 create function mcp._row_estimate(relation oid) returns bigint
 language sql stable strict
@@ -27,7 +27,7 @@ as $$
       from pg_class c
      where c.oid = relation
 $$;
-comment on function mcp._row_estimate(oid) is 'About how many rows a table has; null for a view';
+comment on function mcp._row_estimate(oid) is '@support About how many rows a table has; null for a view';
 
 create function mcp._columns(relation oid) returns jsonb
 language sql stable strict
@@ -83,7 +83,7 @@ as $$
        and not a.attisdropped
        and (w.every_column or has_column_privilege(w.oid, a.attnum, 'SELECT, INSERT, UPDATE, REFERENCES'))
 $$;
-comment on function mcp._columns(oid) is 'The columns of a table on which the current user has a privilege, in order';
+comment on function mcp._columns(oid) is '@support The columns of a table on which the current user has a privilege, in order';
 
 create function mcp._key_columns(relation oid, key smallint[]) returns jsonb
 language sql stable strict
@@ -93,7 +93,7 @@ as $$
       from unnest(key) with ordinality as k (attnum, place)
       join pg_attribute a on a.attrelid = relation and a.attnum = k.attnum
 $$;
-comment on function mcp._key_columns(oid, smallint[]) is 'Names of the columns of a key, in the key''s order';
+comment on function mcp._key_columns(oid, smallint[]) is '@support Names of the columns of a key, in the key''s order';
 
 create function mcp._table_name(relation oid) returns text
 language sql stable strict
@@ -101,7 +101,7 @@ set search_path = pg_catalog, pg_temp
 as $$
     select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation
 $$;
-comment on function mcp._table_name(oid) is 'The name of a table with its schema, quoted where SQL wants quotes';
+comment on function mcp._table_name(oid) is '@support The name of a table with its schema, quoted where SQL wants quotes';
 
 create function mcp._foreign_keys(relation oid) returns jsonb
 language sql stable strict
@@ -121,7 +121,7 @@ as $$
        and k.conparentid = 0
        and (k.conrelid = relation or k.confrelid = relation and mcp._usable_table(k.conrelid))
 $$;
-comment on function mcp._foreign_keys(oid) is 'Foreign keys from and to a table, those from tables that the current user may use';
+comment on function mcp._foreign_keys(oid) is '@support Foreign keys from and to a table, those from tables that the current user may use';
 
 create function mcp._primary_key(relation oid) returns jsonb
 language sql stable strict
@@ -133,7 +133,7 @@ as $$
       join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.attnum
      where c.conrelid = relation and c.contype = 'p'
 $$;
-comment on function mcp._primary_key(oid) is 'Columns of a table''s primary key';
+comment on function mcp._primary_key(oid) is '@support Columns of a table''s primary key';
 
 create function mcp._table_kind(relkind "char") returns text
 language sql immutable strict
@@ -144,4 +144,4 @@ as $$
                when 'm' then 'materialized view' when 'f' then 'foreign table'
            end
 $$;
-comment on function mcp._table_kind("char") is 'Kind of a table in words';
+comment on function mcp._table_kind("char") is '@support Kind of a table in words';

@@ -94,7 +94,7 @@ begin
 end
 $$;
 comment on function mcp.list_tables(text[], boolean, integer, text) is
-'@mcp({"kind": "tool", "title": "List tables",
+'@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "List tables",
       "args": {"schemas": "Only the tables of these schemas; all that you may use if left out.",
                "verbose": "Also give columns, primary keys and foreign keys. Use it for a few schemas, or call describe_table for one table.",
                "max_tables": "At most this many.",

@@ -81,7 +81,7 @@ begin
                           else 'Call list_tables for the tables that you may use.' end;
 end
 $$;
-comment on function mcp._find_table(text, text) is 'The table that a name stands for among those the current user may use; raises if there is none, or several';
+comment on function mcp._find_table(text, text) is '@support The table that a name stands for among those the current user may use; raises if there is none, or several';
 
 create function mcp._table_privileges(relation oid) returns jsonb
 language sql stable strict
@@ -101,7 +101,7 @@ as $$
     select jsonb_build_object('table', (select coalesce(jsonb_agg(t.name order by t.place) filter (where t.held), '[]') from on_table t))
            || coalesce((select jsonb_build_object('columns', jsonb_object_agg(c.attname, c.names)) from on_columns c having count(*) > 0), '{}')
 $$;
-comment on function mcp._table_privileges(oid) is 'What the current user may do with a table, and with single columns beyond that';
+comment on function mcp._table_privileges(oid) is '@support What the current user may do with a table, and with single columns beyond that';
 
 create function mcp._policies(relation oid) returns jsonb
 language sql stable strict
@@ -120,7 +120,7 @@ as $$
       from pg_policy p
      where p.polrelid = relation
 $$;
-comment on function mcp._policies(oid) is 'Row level security policies of a table';
+comment on function mcp._policies(oid) is '@support Row level security policies of a table';
 
 create function mcp.describe_table(name text, schema text default null) returns jsonb
 language sql stable
@@ -163,7 +163,7 @@ as $$
      where c.oid = mcp._find_table(name, schema)
 $$;
 comment on function mcp.describe_table(text, text) is
-'@mcp({"kind": "tool", "title": "Describe a table",
+'@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "Describe a table",
       "args": {"name": "Name of a table, view, materialized view or foreign table, with or without its schema.",
                "schema": "Schema of the table, if the name does not say it."}})
 Describes one table: columns with types, defaults and comments, keys, constraints, indexes, row level security policies, triggers, your privileges on it, size, and an estimate of the rows. Call it before writing SQL against a table that you do not know.';

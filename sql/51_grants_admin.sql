@@ -12,28 +12,28 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     -- What the tools and the registry call on the way. They tell a role nothing that the catalogs do not tell everybody.
-    select array['mcp._directive(text)', 'mcp._type_schema(oid)', 'mcp._default_value(text, jsonb)', 'mcp._arguments(oid)',
-                 'mcp._input_schema(oid, jsonb)', 'mcp._returns(oid)', 'mcp._marked(text)', 'mcp._annotations("char", text, jsonb)',
-                 'mcp._tools()', 'mcp._near(text, text[])', 'mcp._tool_call(text)', 'mcp._tool_call(text, jsonb)',
-                 'mcp._tool_statement(oid, text, jsonb)', 'mcp._find_tool(text)',
-                 'mcp._check_arguments(text, oid, jsonb)', 'mcp._byte_budget()', 'mcp._page_size(integer)', 'mcp._usable_table(oid)',
-                 'mcp._row_estimate(oid)', 'mcp._columns(oid)', 'mcp._key_columns(oid, smallint[])', 'mcp._table_name(oid)',
-                 'mcp._foreign_keys(oid)', 'mcp._primary_key(oid)', 'mcp._table_kind("char")', 'mcp._find_table(text, text)',
-                 'mcp._table_privileges(oid)', 'mcp._policies(oid)']::regprocedure[]
+    select coalesce(array_agg(p.oid::regprocedure order by p.oid), '{}')
+      from pg_proc p
+     where p.pronamespace = 'mcp'::regnamespace
+       and starts_with(obj_description(p.oid, 'pg_proc'), '@support ')
 $$;
-comment on function mcp._support() is 'Private functions that a role needs besides the tools themselves';
+comment on function mcp._support() is 'Private functions that a role needs besides the tools themselves: those whose comment begins with @support';
 
-create function mcp._builtin_tools() returns table (tool text, function regprocedure, writes boolean)
+create function mcp._builtin_tools() returns table (tool text, function regprocedure, writes boolean, features text[], shared boolean)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select p.proname::text, p.oid::regprocedure, d.directive ->> 'kind' = 'variant'
+    select p.proname::text, p.oid::regprocedure, p.provolatile = 'v', f.features,
+           -- What looks into the whole server, or runs a caller's own SQL, is nothing for the end users of an application.
+           not coalesce((d.directive ->> 'sql')::boolean, false) and not f.features && '{operations,queries,debugging,changes}'
       from pg_proc p
      cross join lateral (select mcp._directive(obj_description(p.oid, 'pg_proc')) as directive) d
+     cross join lateral (select array(select jsonb_array_elements_text(d.directive -> 'features')) as features) f
      where p.pronamespace = 'mcp'::regnamespace
        and d.directive ->> 'kind' in ('tool', 'variant')
 $$;
-comment on function mcp._builtin_tools() is 'The tools of schema mcp, and which of them let a role write';
+comment on function mcp._builtin_tools() is
+    'The tools of schema mcp: which of them let a role change something, their features, and which may go to roles that end users share';
 
 create function mcp.grant_tools(role regrole, write boolean default false, tools text[] default null) returns text[]
 language plpgsql volatile security definer
@@ -41,8 +41,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     -- Many end users are one of these roles, told apart by their claims. What they may ask of the API is tables through policies;
-    -- free SQL opens much more (catalogs, statistics, every function that PUBLIC may call), so it is given by name only.
-    shared constant boolean := exists (select from pg_roles r
+    -- free SQL opens much more (catalogs, statistics, every function that PUBLIC may call), and so does a look into the server: they
+    -- are given by name only.
+    of_end_users constant boolean := exists (select from pg_roles r
                                         where r.oid = role
                                           and (r.rolname in ('anon', 'authenticated')
                                                or r.rolname = any (regexp_split_to_array(coalesce(current_setting('supabase_mcp.jwt_roles', true), ''), '\s*,\s*'))));
@@ -54,11 +55,15 @@ begin
         raise exception 'the role does not exist' using errcode = 'undefined_object';
     end if;
     select min(t) into unknown
-      from unnest(tools) t where t not in (select b.tool from mcp._builtin_tools() b where not b.writes);
+      from unnest(tools) t
+     where not exists (select from mcp._builtin_tools() b where (b.tool = t and b.tool <> 'execute_sql_write') or t = any (b.features));
     if unknown is not null then
-        raise exception 'there is no built-in tool "%"', unknown
+        raise exception 'there is no built-in tool or feature "%"', unknown
             using errcode = 'undefined_object',
-                  hint = (select format('There are: %s.', string_agg(b.tool, ', ' order by b.tool)) from mcp._builtin_tools() b where not b.writes);
+                  hint = (select format('Tools: %s. Features: %s.',
+                                        string_agg(distinct b.tool, ', ' order by b.tool) filter (where b.tool <> 'execute_sql_write'),
+                                        string_agg(distinct f, ', ' order by f))
+                            from mcp._builtin_tools() b left join lateral unnest(b.features) f on true);
     end if;
 
     execute format('grant usage on schema mcp to %s', role);
@@ -69,16 +74,17 @@ begin
         select b.tool, b.function
           from mcp._builtin_tools() b
          where case
-                   when b.writes then coalesce(write, false) and (not shared or coalesce('execute_sql' = any (tools), false))
-                   when tools is null then not (shared and b.tool in ('execute_sql', 'explain_query'))
-                   else b.tool = any (tools)
+                   when b.writes and not coalesce(write, false) then false
+                   when b.tool = 'execute_sql_write' then not of_end_users or coalesce('execute_sql' = any (tools), false)
+                   when tools is null then b.shared or not of_end_users
+                   else b.tool = any (tools) or (b.features && tools and (b.shared or not of_end_users))
                end
          order by b.tool
     loop
         execute format('grant execute on function %s to %s', item.function, role);
         granted := granted || item.tool;
     end loop;
-    if shared and not ('execute_sql' = any (granted)) then
+    if of_end_users and not ('execute_sql' = any (granted)) then
         raise notice 'role % has no free SQL, since many end users share it', role
             using hint = format('If you want that: select mcp.grant_tools(%L, tools => ''{execute_sql}'');', role::text);
     end if;

@@ -74,7 +74,7 @@ create view mcp.agents with (security_invoker = true) as
       from mcp._agents a
       left join pg_catalog.pg_roles r on r.oid operator(pg_catalog.=) a.role::pg_catalog.oid
       left join lateral (
-          select pg_catalog.array_agg(b.tool order by b.tool) filter (where not b.writes) as tools, pg_catalog.bool_or(b.writes) as writes
+          select pg_catalog.array_agg(b.tool order by b.tool) filter (where b.tool operator(pg_catalog.<>) 'execute_sql_write') as tools, pg_catalog.bool_or(b.writes) as writes
             from mcp._builtin_tools() b
            where r.oid is not null and pg_catalog.has_function_privilege(r.oid, b.function::pg_catalog.oid, 'EXECUTE')) t on true
       left join lateral (
