@@ -58,7 +58,7 @@ begin
         raise warning 'calls as role % will be refused: %', role, mcp._privileged(role)
             using hint = 'A superuser can allow it with the setting supabase_mcp.privileged_roles. A role of its own for the client is safer.';
     end if;
-    if not has_function_privilege(role::oid, 'mcp._tools()', 'EXECUTE') then
+    if not has_function_privilege(role::oid, 'mcp._tools(jsonb, boolean)', 'EXECUTE') then
         raise notice 'role % has no tools yet', role using hint = format('Say: select mcp.grant_tools(%L);', role::text);
     end if;
 end

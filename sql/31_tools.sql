@@ -26,8 +26,32 @@ $$;
 comment on function mcp._returns(oid) is
     '@support The shape of a function''s result: jsonb, row, scalar, set or void; null for one that no tool can have';
 
-create function mcp._marked(wanted text default null)
-returns table (function oid, tool text, ours boolean, volatility "char", returns text, directive jsonb)
+create function mcp._features(directive jsonb, ours boolean) returns text[]
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    -- Whatever else stands there is a mistake that mcp.check() names; the function is then what it would be without it.
+    select coalesce(nullif(array_agg(f.value) filter (where f.value <> ''), '{}'), case when ours then '{}' else '{custom}' end::text[])
+      from jsonb_array_elements_text(case when jsonb_typeof(directive -> 'features') = 'array' then directive -> 'features' else '[]' end) f
+$$;
+comment on function mcp._features(jsonb, boolean) is
+    '@support The features that a directive names, the groups that clients ask for; functions outside schema mcp are of the feature custom without that';
+
+create function mcp._in_toolset(tool text, features text[], "only" jsonb) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select not exists (
+        select from jsonb_array_elements("only") l
+         where not exists (
+               select from jsonb_array_elements_text(l.value) w
+                where w.value in (tool, 'all') or case w.value when 'debug' then 'debugging' else w.value end = any (features)))
+$$;
+comment on function mcp._in_toolset(text, text[], jsonb) is
+    '@support Whether every one of some lists of words, [["database", "list_x"], ["docs"]], has the name of a tool, one of its features, or all';
+
+create function mcp._marked(wanted text default null, wanted_kind text default 'tool')
+returns table (function oid, tool text, ours boolean, volatility "char", returns text, directive jsonb, kind text, features text[], definer boolean)
 language plpgsql stable rows 20
 set search_path = pg_catalog, pg_temp
 as $$
@@ -39,7 +63,7 @@ begin
             select coalesce((select r.oid from pg_roles r where r.rolname = 'mcp_admin'), 10) as role,
                    (select r.oid from pg_roles r where r.rolname = current_user) as caller
         ), marked as materialized (
-            select p.oid, p.proname, p.provolatile, n.nspname = 'mcp' as ours, mcp._directive(d.description) as directive
+            select p.oid, p.proname, p.provolatile, p.prosecdef, n.nspname = 'mcp' as ours, mcp._directive(d.description) as directive
               from pg_description d
               join pg_proc p on p.oid = d.objoid
               join pg_namespace n on n.oid = p.pronamespace
@@ -62,17 +86,19 @@ begin
               from marked m
              where m.directive is not null
         )
-        select c.oid, c.tool, c.ours, c.provolatile, c.returns, c.directive
+        select c.oid, c.tool, c.ours, c.provolatile, c.returns, c.directive, c.kind, mcp._features(c.directive, c.ours), c.prosecdef
           from named c
-         where (c.kind = 'tool' or c.kind = 'variant' and c.ours)
+         where (c.kind = wanted_kind or wanted_kind = 'tool' and c.kind = 'variant' and c.ours)
            and c.returns is not null
            and c.tool ~ '^[A-Za-z0-9_.-]{1,128}$'
+           -- What runs with another's rights is opened to models by a word of its own, never by the way.
+           and (c.ours or not c.prosecdef or c.directive -> 'security_definer' = 'true')
            -- Arguments are given by name, and must be of types that values can be given for.
            and not exists (select from mcp._arguments(c.oid) i where i.name = '' or mcp._type_schema(i.type) is null);
 end
 $$;
-comment on function mcp._marked(text) is
-    '@support Functions marked as tools that the current user may call, before duplicate names are settled; with a name, at least those of that name';
+comment on function mcp._marked(text, text) is
+    '@support Functions marked as tools, prompts or resources that the current user may call, before duplicate names are settled; with a name, at least those of that name';
 
 create function mcp._annotations(volatility "char", title text, said jsonb) returns jsonb
 language plpgsql immutable
@@ -112,10 +138,16 @@ $$;
 comment on function mcp._output_schema(jsonb) is
     '@support JSON Schema of a result whose keys a directive lists: {"tables": "array", "next?": "string"}, where ? is for a key that may be missing';
 
-create function mcp._tools() returns jsonb
+create function mcp._tools("only" jsonb default '[]', read_only boolean default false) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    lists constant jsonb := case
+        when "only" <> '[]' then "only"
+        else jsonb_build_array(to_jsonb(regexp_split_to_array(
+                 btrim(coalesce(nullif(btrim(current_setting('supabase_mcp.features', true)), ''), 'database,debugging,development,docs,custom')),
+                 '\s*,\s*'))) end;
 begin
     -- Of several functions of one name schema mcp's is the tool, else the oldest. A variant (execute_sql_write) is no tool of
     -- its own: whoever may execute both it and the tool sees the tool in the variant's words. mcp._find_tool chooses alike.
@@ -123,16 +155,18 @@ begin
         with marked as materialized (
             select * from mcp._marked()
         ), tools as (
-            select distinct on (m.tool) m.tool, m.function, coalesce(v.volatility, m.volatility) as volatility,
+            select distinct on (m.tool) m.tool, m.function, m.features, coalesce(v.volatility, m.volatility) as volatility,
                    coalesce(v.directive, m.directive) as directive
               from marked m
-              left join marked v on m.ours and v.ours and v.tool = m.tool || '_write' and v.directive ->> 'kind' = 'variant'
-             where m.directive ->> 'kind' is distinct from 'variant'
+              left join marked v on m.ours and v.ours and v.tool = m.tool || '_write' and v.kind = 'variant' and read_only is not true
+             where m.kind = 'tool'
              order by m.tool, m.ours desc, m.function
         ), titled as (
             select t.*, case when jsonb_typeof(t.directive -> 'title') = 'string' then t.directive ->> 'title'
                              else upper(left(t.tool, 1)) || replace(substr(t.tool, 2), '_', ' ') end as title
               from tools t
+             where mcp._in_toolset(t.tool, t.features, lists)
+               and (read_only is not true or t.volatility <> 'v')
         )
         select coalesce(
                    jsonb_agg(
@@ -149,4 +183,5 @@ begin
           from titled t);
 end
 $$;
-comment on function mcp._tools() is '@support The tools of the current user, as MCP lists them, ordered by name';
+comment on function mcp._tools(jsonb, boolean) is
+    '@support The tools of the current user, as MCP lists them, ordered by name: those that some lists of words allow (see mcp._in_toolset), or those of the features in the setting supabase_mcp.features';

@@ -123,33 +123,43 @@ end
 $$;
 comment on function mcp._check_arguments(text, oid, jsonb) is '@support Raises, in words that tell what to do, if arguments do not fit a tool';
 
-create function mcp._tool_statement(function oid, returns text, arguments jsonb) returns text
+create function mcp._call_source(function oid, arguments jsonb) returns text
 language plpgsql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     source text;
-    max_rows integer;
 begin
     select format('%I.%I', n.nspname, p.proname) into source
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = function;
     if arguments = '{}' or arguments - 'project_id' = '{}' and not exists (select from mcp._arguments(function) i where i.name = 'project_id') then
-        source := source || '()';
-    else
-        -- Only what was given is passed, so that defaults stay the function's own; models say null for what they leave out.
-        -- Types are named in full: the statement is parsed under the caller's search_path.
+        return source || '()';
+    end if;
+    -- Only what was given is passed, so that defaults stay the function's own; models say null for what they leave out.
+    -- Types are named in full: the statement is parsed under the caller's search_path.
+    return (
         select format('pg_catalog.jsonb_to_record($1) as a(%s) cross join lateral %s(%s)',
                       coalesce(string_agg(format('%I %I.%I', i.name, n.nspname, t.typname), ', ' order by i.place), 'nothing pg_catalog.bool'),
                       source,
                       string_agg(format('%s%I => a.%I', case when i.is_variadic then 'variadic ' end, i.name, i.name), ', ' order by i.place))
-          into source
           from mcp._arguments(function) i
           join pg_type t on t.oid = i.type
           join pg_namespace n on n.oid = t.typnamespace
          where arguments ? i.name
-           and (i.required or arguments -> i.name <> 'null');
-    end if;
+           and (i.required or arguments -> i.name <> 'null'));
+end
+$$;
+comment on function mcp._call_source(oid, jsonb) is
+    '@support The item of FROM that calls a function with arguments out of $1, of type jsonb; what is to be selected from it can be put around it';
 
+create function mcp._tool_statement(function oid, returns text, arguments jsonb) returns text
+language plpgsql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    source constant text := mcp._call_source(function, arguments);
+    max_rows integer;
+begin
     -- Each form is one row with one jsonb object, as MCP wants structured results to be.
     if returns = 'jsonb' then
         return format('select case when pg_catalog.jsonb_typeof(f.r::pg_catalog.jsonb) operator(pg_catalog.=) ''object'''
@@ -173,7 +183,20 @@ $$;
 comment on function mcp._tool_statement(oid, text, jsonb) is
     '@support The SQL that calls a function as a tool; its one parameter, of type jsonb, is the tool''s arguments';
 
-create function mcp._tool_call(tool text, arguments jsonb) returns jsonb
+create function mcp._tool_allowed(tool text, "only" jsonb) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select "only" = '[]'
+           or coalesce((select mcp._in_toolset(tool, mcp._features(mcp._directive(obj_description(f.function, 'pg_proc')),
+                                                                   p.pronamespace = 'mcp'::regnamespace), "only")
+                          from mcp._find_tool(tool) f
+                          join pg_proc p on p.oid = f.function), false)
+$$;
+comment on function mcp._tool_allowed(text, jsonb) is
+    '@support Whether some lists of words (see mcp._in_toolset) leave a tool of the current user in; true of an empty list';
+
+create function mcp._tool_call(tool text, arguments jsonb, "only" jsonb default '[]') returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -181,7 +204,7 @@ declare
     f record;
 begin
     select * into f from mcp._find_tool(tool);
-    if f.function is null then
+    if f.function is null or "only" <> '[]' and not mcp._tool_allowed(tool, "only") then
         return null;
     end if;
     if jsonb_typeof(arguments) is distinct from 'object' then
@@ -199,5 +222,5 @@ begin
                               'statement', case when f.builtin is null then mcp._tool_statement(f.function, f.returns, arguments) end);
 end
 $$;
-comment on function mcp._tool_call(text, jsonb) is
-    '@support How a tool of the current user is called with these arguments: the SQL statement that does it; raises if they do not fit';
+comment on function mcp._tool_call(text, jsonb, jsonb) is
+    '@support How a tool of the current user is called with these arguments: the SQL statement that does it; raises if they do not fit. Null if there is no such tool, or lists of words leave it out';

@@ -25,7 +25,7 @@ async def conversation(client):
 
 def judge(seen):
     tools, listed, good, denied, write = seen
-    assert {"execute_sql", "list_tables", "list_schemas", "describe_table", "explain_query", "list_extensions"} <= set(tools)
+    assert {"execute_sql", "list_tables", "describe_table", "explain_query", "list_extensions"} <= set(tools)
     assert tools["list_tables"].annotations.read_only_hint is True
     assert "orders" in str(listed.structured_content)
     assert good.structured_content["results"][0]["rows"] == [["customer 7"]]

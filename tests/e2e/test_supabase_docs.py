@@ -64,4 +64,4 @@ def test_readme(project):
     project.ready()
     agent, user = run(project, as_postgres, "postgres")
     assert agent.sql("select id from public.orders").rows == [[1]]
-    assert set(user.tools()) == {"list_schemas", "list_tables", "describe_table", "list_extensions"}
+    assert set(user.tools()) == {"list_tables", "describe_table", "list_extensions"}

@@ -5,7 +5,8 @@ from psycopg import sql
 
 from harness.caller import token_caller
 
-TOOLS = {"execute_sql", "list_schemas", "list_tables", "describe_table", "explain_query", "list_extensions"}
+# Those of the features that are listed unless a client asks for others.
+TOOLS = {"execute_sql", "list_tables", "describe_table", "explain_query", "list_extensions"}
 
 
 def names(items):
@@ -42,10 +43,10 @@ def test_role_without_grants_sees_no_tool(cluster):
 
 
 def test_grant_and_revoke_count_at_the_next_call(cluster, reader):
-    cluster.sql(f"revoke execute on function mcp.list_schemas(integer, text) from {reader.role}")
-    assert "list_schemas" not in reader.tools()
-    cluster.sql(f"grant execute on function mcp.list_schemas(integer, text) to {reader.role}")
-    assert "list_schemas" in reader.tools()
+    cluster.sql(f"revoke execute on function mcp.list_extensions() from {reader.role}")
+    assert "list_extensions" not in reader.tools()
+    cluster.sql(f"grant execute on function mcp.list_extensions() to {reader.role}")
+    assert "list_extensions" in reader.tools()
 
 
 def test_changed_comment_counts_at_the_next_list(cluster, reader):

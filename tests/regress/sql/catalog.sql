@@ -74,4 +74,4 @@ select b.tool, b.writes, p.prorettype = 'jsonb'::regtype as returns_jsonb,
 select array_agg(e.value ->> 'name' order by e.value ->> 'name') =
        (select array_agg(b.tool order by b.tool) from mcp._builtin_tools() b where not b.writes) as all_listed,
        bool_and(mcp._tool_call(e.value ->> 'name') is not null) as all_found
-  from jsonb_array_elements(mcp._tools()) e;
+  from jsonb_array_elements(mcp._tools('[["all"]]')) e;

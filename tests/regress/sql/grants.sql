@@ -17,7 +17,7 @@ exception when others then
     return concat_ws(' | ', sqlstate, m, nullif(h, ''));
 end $$;
 create function pg_temp.names() returns text language sql as $$
-    select coalesce(string_agg(e.value ->> 'name', ' ' order by o), '(none)') from jsonb_array_elements(mcp._tools()) with ordinality e (value, o)
+    select coalesce(string_agg(e.value ->> 'name', ' ' order by o), '(none)') from jsonb_array_elements(mcp._tools('[["all"]]')) with ordinality e (value, o)
 $$;
 create function pg_temp.granted(role regrole) returns bigint language sql as $$
     select count(*) from pg_proc p, aclexplode(p.proacl) a where p.pronamespace = 'mcp'::regnamespace and a.grantee = role
@@ -71,7 +71,7 @@ set session authorization grants_admin;
 select mcp.revoke_tools('grants_member');
 select mcp.revoke_tools('"Grants Group"');
 set session authorization grants_member;
-select pg_temp.try($$select mcp._tools()$$);
+select pg_temp.try($$select mcp._tools('[["all"]]')$$);
 -- An administrator may use the tools as well, and keeps the schema when they are taken back.
 set session authorization grants_admin;
 select mcp.grant_tools('mcp_admin', tools => '{list_schemas}');

@@ -9,10 +9,10 @@ create role registry_planter login;
 create role registry_admin login;
 grant mcp_admin to registry_admin;
 create function pg_temp.names() returns text language sql as $$
-    select coalesce(string_agg(e.value ->> 'name', ' ' order by o), '(none)') from jsonb_array_elements(mcp._tools()) with ordinality e (value, o)
+    select coalesce(string_agg(e.value ->> 'name', ' ' order by o), '(none)') from jsonb_array_elements(mcp._tools('[["all"]]')) with ordinality e (value, o)
 $$;
 create function pg_temp.tool(name text) returns text language sql as $$
-    select jsonb_pretty(e) from jsonb_array_elements(mcp._tools()) e where e ->> 'name' = name
+    select jsonb_pretty(e) from jsonb_array_elements(mcp._tools('[["all"]]')) e where e ->> 'name' = name
 $$;
 
 -- The built-in tools, as they come to a caller.
@@ -21,7 +21,7 @@ select mcp.grant_tools('registry_agent');
 select mcp.grant_tools('registry_writer', write => true);
 set session authorization registry_agent;
 select pg_temp.names();
-select jsonb_pretty(mcp._tools());
+select jsonb_pretty(mcp._tools('[["all"]]'));
 -- The same tool says what it does for this caller.
 set session authorization registry_writer;
 select pg_temp.names();
@@ -38,6 +38,24 @@ revoke execute on function mcp.execute_sql(text, jsonb) from registry_writer;
 set session authorization registry_writer;
 select pg_temp.names();
 select mcp._tool_call('execute_sql'), mcp._tool_call('execute_sql_write'), mcp._tool_call('status'), mcp._tool_call('_tools');
+reset session authorization;
+
+-- Features are what lists of words choose by; without such a list the setting does. Read-only leaves out what writes.
+select mcp._in_toolset('t', '{a,debugging}', "only") as chosen, "only"
+  from unnest(array['[]', '[["t"]]', '[["a"]]', '[["b", "a"]]', '[["all"]]', '[["debug"]]', '[["a"], ["debugging"]]', '[["a"], ["b"]]', '[["T"]]', '[[]]', '[["debug", "x"], []]']::jsonb[]) "only";
+set session authorization registry_agent;
+select array(select e ->> 'name' from jsonb_array_elements(mcp._tools()) e) as by_default;
+select array(select e ->> 'name' from jsonb_array_elements(mcp._tools('[["development", "execute_sql"]]')) e) as asked_for;
+select array(select e ->> 'name' from jsonb_array_elements(mcp._tools('[["all"], ["database"], ["debug", "list_tables"]]')) e) as asked_for;
+select mcp._tool_call('list_tables', '{}', '[["docs"]]') is null as left_out, mcp._tool_call('list_tables', '{}', '[["docs", "database"]]') is null as left_in,
+       mcp._tool_call('list_schemas', '{}') is null as without_list;
+select mcp._tool_allowed('execute_sql', '[["docs"]]'), mcp._tool_allowed('execute_sql', '[["database"]]'), mcp._tool_allowed('execute_sql', '[]'),
+       mcp._tool_allowed('nothing', '[["all"]]');
+reset session authorization;
+select mcp.grant_tools('registry_writer', write => true);
+set session authorization registry_writer;
+select e -> 'annotations' ->> 'readOnlyHint' as reads, e ->> 'title' as title from jsonb_array_elements(mcp._tools(read_only => true)) e where e ->> 'name' = 'execute_sql';
+select e -> 'annotations' ->> 'readOnlyHint' as reads, e ->> 'title' as title from jsonb_array_elements(mcp._tools()) e where e ->> 'name' = 'execute_sql';
 reset session authorization;
 
 -- Functions of others: any schema, by comment.
@@ -123,7 +141,7 @@ select pg_temp.tool('list_tables') ~ 'impostor' as impostor, mcp._tool_call('lis
 select mcp._tool_call('odd1') ->> 'builtin' as builtin_of_others;
 select mcp._tool_call(name) from unnest(array['planted', 'hidden', 'not_granted', 'renamed', 'bad1', 'nothing', '', null]) name;
 -- Everything that is listed is found, and nothing else.
-select bool_and(mcp._tool_call(e ->> 'name') is not null) as all_found from jsonb_array_elements(mcp._tools()) e;
+select bool_and(mcp._tool_call(e ->> 'name') is not null) as all_found from jsonb_array_elements(mcp._tools('[["all"]]')) e;
 
 reset session authorization;
 drop schema "Shop Tools", registry_closed, registry_planted cascade;
