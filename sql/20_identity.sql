@@ -42,6 +42,7 @@ create table mcp._tokens (
     expires_at timestamptz,
     read_only boolean not null default false,
     settings jsonb not null default '{}' check (mcp._settings_fault(settings) is null),
+    features text[] check (pg_catalog.array_to_string(features, ',', '') operator(pg_catalog.~) '^[A-Za-z0-9_.-]{1,128}(,[A-Za-z0-9_.-]{1,128}){0,63}$'),
     created_at timestamptz not null default pg_catalog.now(),
     created_by name not null default current_user
 );
@@ -53,6 +54,7 @@ comment on column mcp._tokens.label is 'What the token is for, in the words of w
 comment on column mcp._tokens.expires_at is 'From this time on the token is refused; null for never';
 comment on column mcp._tokens.read_only is 'Calls with this token run read-only whatever the role may do';
 comment on column mcp._tokens.settings is 'Settings by name that calls with this token can read and not change, such as app.tenant_id';
+comment on column mcp._tokens.features is 'Names of features and of tools that calls with this token are kept to; null for all that the role may use';
 comment on column mcp._tokens.created_at is 'When the token was made';
 comment on column mcp._tokens.created_by is 'Role that made the token';
 comment on constraint _tokens_pkey on mcp._tokens is 'Tokens are known by number';
@@ -61,6 +63,7 @@ comment on constraint _tokens_hash_check on mcp._tokens is 'SHA-256 has 32 bytes
 comment on constraint _tokens_label_key on mcp._tokens is 'A label names one token, so that revoking by label is unambiguous';
 comment on constraint _tokens_label_check on mcp._tokens is 'No label is null, not an empty text';
 comment on constraint _tokens_settings_check on mcp._tokens is 'Names and values are such that an executor can take them on';
+comment on constraint _tokens_features_check on mcp._tokens is 'A list of names as features and tools have them, and not an empty one';
 comment on sequence mcp._tokens_id_seq is 'Numbers of mcp._tokens';
 
 create table mcp._peer_map (
@@ -153,7 +156,7 @@ select pg_catalog.pg_extension_config_dump('mcp._peer_map',
 
 -- security_invoker: the policies above must judge the reader, not the views' owner.
 create view mcp.tokens with (security_invoker = true) as
-    select t.id, t.label, t.role, t.read_only, t.settings, t.expires_at,
+    select t.id, t.label, t.role, t.read_only, t.settings, t.features, t.expires_at,
            case
                when r.oid is null then 'role dropped'
                when t.expires_at operator(pg_catalog.<=) pg_catalog.now() then 'expired'
@@ -170,6 +173,7 @@ comment on column mcp.tokens.label is 'What the token is for';
 comment on column mcp.tokens.role is 'Role that a call with this token runs as';
 comment on column mcp.tokens.read_only is 'Whether calls with this token are kept read-only';
 comment on column mcp.tokens.settings is 'Settings that calls with this token can read and not change';
+comment on column mcp.tokens.features is 'Features and tools that calls with this token are kept to; null for all that the role may use';
 comment on column mcp.tokens.expires_at is 'From this time on the token is refused; null for never';
 comment on column mcp.tokens.state is 'active, expired or role dropped; the last two are refused';
 comment on column mcp.tokens.last_used_at is 'Time of its last call, half a minute behind at times; null if none is remembered (uses of a standby are not)';

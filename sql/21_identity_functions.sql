@@ -80,7 +80,8 @@ $$;
 comment on function mcp._settings_taken(jsonb) is 'Which of a token''s settings has a meaning of its own; null if none has';
 
 create function mcp.create_token(role regrole, label text default null, expires_at timestamptz default null,
-                                 read_only boolean default false, settings jsonb default null) returns text
+                                 read_only boolean default false, settings jsonb default null,
+                                 features text[] default null) returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -100,13 +101,16 @@ begin
     if fault is not null then
         raise exception '%', fault using errcode = 'invalid_parameter_value';
     end if;
-    insert into mcp._tokens (hash, role, label, expires_at, read_only, settings)
-    values (sha256(convert_to(token, 'UTF8')), role, nullif(label, ''), expires_at, coalesce(read_only, false), coalesce(settings, '{}'));
+    if features is not null and array_to_string(features, ',', '') !~ '^[A-Za-z0-9_.-]{1,128}(,[A-Za-z0-9_.-]{1,128}){0,63}$' then
+        raise exception 'features must be names of features or tools, such as {database,docs}' using errcode = 'invalid_parameter_value';
+    end if;
+    insert into mcp._tokens (hash, role, label, expires_at, read_only, settings, features)
+    values (sha256(convert_to(token, 'UTF8')), role, nullif(label, ''), expires_at, coalesce(read_only, false), coalesce(settings, '{}'), features);
     return token;
 end
 $$;
-comment on function mcp.create_token(regrole, text, timestamptz, boolean, jsonb) is
-    'Makes a bearer token that stands for a role, and returns it. It is shown this once and cannot be read again. Its calls can read the settings, and not change them';
+comment on function mcp.create_token(regrole, text, timestamptz, boolean, jsonb, text[]) is
+    'Makes a bearer token that stands for a role, and returns it. It is shown this once and cannot be read again. Its calls can read the settings, and not change them, and use no tools but those of the features';
 
 create function mcp.revoke_token(id bigint) returns void
 language plpgsql volatile

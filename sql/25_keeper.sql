@@ -45,7 +45,7 @@ begin
         if request ->> 'token' !~ '^[0-9a-f]{64}$' then
             return not_found;
         end if;
-        select t.id, t.label, t.role, t.expires_at, t.read_only, t.settings into token
+        select t.id, t.label, t.role, t.expires_at, t.read_only, t.settings, t.features into token
           from mcp._tokens t where t.hash = decode(request ->> 'token', 'hex');
         -- The clock and not now(): the keeper may have waited for its transaction.
         if not found or token.expires_at <= clock_timestamp() then
@@ -57,6 +57,7 @@ begin
             'principal', 'token:' || token.id,
             'label', token.label,
             'read_only', token.read_only,
+            'features', token.features,
             -- A value that is no text is given as its JSON: claims, say.
             'settings', (select coalesce(jsonb_object_agg(s.key, coalesce(s.value #>> '{}', '')), '{}') from jsonb_each(token.settings) s),
             'token_expires', case when isfinite(token.expires_at) then floor(extract(epoch from token.expires_at)) end);

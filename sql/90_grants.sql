@@ -36,8 +36,8 @@ grant usage on schema mcp to mcp_admin;
 grant execute on function mcp.current_caller() to public;
 
 -- Reading all but the hash; row level security says what may be added and removed.
-grant select (id, role, label, expires_at, read_only, settings, created_at, created_by),
-      insert (hash, role, label, expires_at, read_only, settings), delete
+grant select (id, role, label, expires_at, read_only, settings, features, created_at, created_by),
+      insert (hash, role, label, expires_at, read_only, settings, features), delete
     on mcp._tokens to mcp_admin;
 grant select, insert (os_user, role), delete on mcp._peer_map to mcp_admin;
 grant select, insert (role, token, tool, calls_per_minute, burst, max_concurrent, max_rows, max_bytes, max_seconds, queue_seconds, read_only), delete
@@ -45,7 +45,7 @@ grant select, insert (role, token, tool, calls_per_minute, burst, max_concurrent
 grant select on mcp._token_use to mcp_admin;
 grant select on mcp.tokens, mcp.peer_map, mcp.limits to mcp_admin;
 
-grant execute on function mcp.create_token(regrole, text, timestamptz, boolean, jsonb) to mcp_admin;
+grant execute on function mcp.create_token(regrole, text, timestamptz, boolean, jsonb, text[]) to mcp_admin;
 grant execute on function mcp.revoke_token(bigint) to mcp_admin;
 grant execute on function mcp.revoke_token(text) to mcp_admin;
 grant execute on function mcp.map_peer(text, regrole) to mcp_admin;

@@ -15,6 +15,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use crate::pg::{PgError, Tx, guc, server};
 
 mod jwt;
+mod offer;
 
 static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
 static LISTEN_ADDRESSES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"localhost"));
@@ -235,6 +236,7 @@ pub fn define() {
         ms,
     );
     jwt::define();
+    offer::define();
     server::reserve_prefix();
 }
 

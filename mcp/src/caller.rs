@@ -56,6 +56,10 @@ pub struct Caller {
     pub origin: Arc<str>,
     /// The URL asks for read-only calls.
     pub read_only: bool,
+    /// The toolset that the URL asks for.
+    pub features: Option<Arc<[String]>>,
+    /// The client was made for Supabase's hosted server and reads its texts.
+    pub supabase_texts: bool,
     /// Headers of the HTTP request as a JSON object, without credentials; only for those whose policies may ask for them.
     pub headers: Option<Arc<str>>,
 }
@@ -74,6 +78,8 @@ pub struct Principal {
     pub role_name: Arc<str>,
     pub form: Form,
     pub read_only: bool,
+    /// The toolset that the credential is kept to.
+    pub features: Option<Vec<String>>,
     /// Seconds since 1970 after which the credential or the role is no longer good.
     pub until: Option<f64>,
     /// `CONNECTION LIMIT` of the role; `None`: no limit.

@@ -20,6 +20,7 @@ use crate::logins::{LoginError, Logins};
 use crate::pool::{Lease, Pool};
 use crate::process::Lost;
 use crate::scheduler::Key;
+use crate::supabase;
 use crate::types::{Form, Job, JobKind, Outcome, Reply};
 use crate::uses::Uses;
 
@@ -39,7 +40,7 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 /// What a caller asks for.
 pub struct Request<'a> {
     pub kind: JobKind,
-    /// Name of the tool; empty unless `kind` is `Call`.
+    /// What is called: name of a tool or of a prompt, or the URI of a resource; empty for lists.
     pub tool: &'a str,
     /// A JSON object.
     pub arguments: &'a [u8],
@@ -57,11 +58,13 @@ pub struct Answer {
     pub is_error: bool,
     /// The payload carries values out of tables.
     pub untrusted: bool,
+    /// The text block, where it is not the usual one.
+    pub text: Option<String>,
 }
 
 impl From<CallError> for Answer {
     fn from(error: CallError) -> Answer {
-        Answer { payload: error.to_payload(), is_error: true, untrusted: false }
+        Answer { payload: error.to_payload(), is_error: true, untrusted: false, text: None }
     }
 }
 
@@ -242,7 +245,13 @@ impl Gateway {
     /// Runs one job for a caller. Dropping the future cancels it, so does the token.
     pub async fn call(&self, caller: &Caller, request: &Request<'_>, cancel: &CancellationToken) -> Result<Answer, LoginError> {
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
-        let answer = self.attempt(caller, request, cancel).await;
+        let mut answer = self.attempt(caller, request, cancel).await;
+        if caller.supabase_texts
+            && request.kind == JobKind::Call
+            && let Ok(answer) = &mut answer
+        {
+            answer.text = Some(supabase::text(request.tool, answer));
+        }
         if answer.as_ref().map_or(true, |a| a.is_error) {
             self.counters.errors.fetch_add(1, Ordering::Relaxed);
         }
@@ -311,6 +320,7 @@ impl Gateway {
                 id: self.next_id.fetch_add(1, Ordering::Relaxed),
                 kind: request.kind,
                 tool: request.tool.to_string(),
+                only: only(&principal, caller),
                 read_only: principal.read_only || caller.read_only || terms.read_only,
                 client: request.client.to_string(),
                 role: if principal.form == Form::Bridge { principal.role } else { 0 },
@@ -334,7 +344,7 @@ impl Gateway {
                     Err(error) => return Ok(error.into()),
                 },
                 Ok((reply, payload)) => {
-                    return Ok(Answer { payload, is_error: reply.outcome == Outcome::Error, untrusted: reply.untrusted });
+                    return Ok(Answer { payload, is_error: reply.outcome == Outcome::Error, untrusted: reply.untrusted, text: None });
                 }
                 Err(Lost::Unsent) if !cancel.is_cancelled() => match lease.replace().await {
                     Ok(()) => held = Some(lease),
@@ -346,6 +356,13 @@ impl Gateway {
         }
         Ok(CallError::new(Kind::Busy, "roles or settings kept changing under the call").hint("Try again.").into())
     }
+}
+
+/// The toolsets that a call is kept to: the credential's and the URL's, for it has to be in both.
+fn only(principal: &Principal, caller: &Caller) -> String {
+    let lists: Vec<&[String]> = principal.features.as_deref().into_iter().chain(caller.features.as_deref()).collect();
+    // A list of texts is always JSON.
+    if lists.is_empty() { String::new() } else { serde_json::to_string(&lists).unwrap_or_default() }
 }
 
 async fn unless_cancelled<T>(cancel: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {

@@ -28,6 +28,7 @@ use crate::gateway::Gateway;
 use crate::handler::{Handler, Session};
 use crate::logins::LoginError;
 use crate::patient::Patient;
+use crate::query::Asked;
 use crate::shortcut::Shortcut;
 use crate::{authorization, newline, oauth, origin, query};
 
@@ -60,6 +61,8 @@ impl Connection {
             network: self.network,
             origin: self.origin.clone(),
             read_only: false,
+            features: None,
+            supabase_texts: false,
             headers: None,
         }
     }
@@ -128,9 +131,10 @@ impl Server {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(&config).await,
             path if path.starts_with(oauth::WELL_KNOWN) => self.metadata(request, &config).await,
-            path => match database(path, &config) {
-                Some(database) => self.mcp(request, database, &config).await,
-                None => refuse(request.into_body(), nothing_here()).await,
+            path => match query::endpoint(path) {
+                Ok(Some((database, asked))) => self.mcp(request, database, asked, &config).await,
+                Ok(None) => refuse(request.into_body(), nothing_here()).await,
+                Err(message) => refuse(request.into_body(), failure(StatusCode::BAD_REQUEST, -32600, &message)).await,
             },
         }
     }
@@ -147,7 +151,8 @@ impl Server {
 
     /// Where the tokens of this server come from, for anybody who asks.
     async fn metadata(&self, request: Request<Incoming>, config: &Config) -> Answer {
-        let answer = match oauth::metadata(request.uri().path(), config, |path| database(path, config)) {
+        let database = |path: &str| Some(query::endpoint(path).ok()??.0.unwrap_or_else(|| config.database.clone()));
+        let answer = match oauth::metadata(request.uri().path(), config, database) {
             Some(_) if request.method() != Method::GET && request.method() != Method::HEAD => {
                 failure(StatusCode::METHOD_NOT_ALLOWED, -32600, "the metadata is read by GET")
             }
@@ -161,18 +166,22 @@ impl Server {
         refuse(request.into_body(), answer).await
     }
 
-    async fn mcp(&self, mut request: Request<Incoming>, database: String, config: &Config) -> Answer {
+    async fn mcp(&self, mut request: Request<Incoming>, database: Option<String>, mut asked: Asked, config: &Config) -> Answer {
         let mut caller = self.connection.caller(config);
-        caller.database = database.into();
+        if let Some(database) = database {
+            caller.database = database.into();
+        }
         match authorization::read(request.headers().get(AUTHORIZATION), config.jwt.is_on()) {
             Ok(Some(credential)) => caller.credential = credential,
             Ok(None) => {}
             Err(message) => return refuse(request.into_body(), self.unauthenticated(message, &caller)).await,
         }
-        match query::read_only(request.uri().query()) {
-            Ok(read_only) => caller.read_only = read_only,
-            Err(message) => return refuse(request.into_body(), failure(StatusCode::BAD_REQUEST, -32600, message)).await,
+        if let Err(message) = asked.query(request.uri().query()) {
+            return refuse(request.into_body(), failure(StatusCode::BAD_REQUEST, -32600, &message)).await;
         }
+        caller.read_only = asked.read_only();
+        caller.features = asked.features().map(Into::into);
+        caller.supabase_texts = asked.project;
         if matches!(caller.credential, Credential::Jwt { .. }) {
             caller.headers = Some(query::headers(request.headers()).into());
         }
@@ -261,17 +270,6 @@ impl Server {
 
 fn nothing_here() -> Answer {
     failure(StatusCode::NOT_FOUND, -32600, "nothing is here: the endpoint is /mcp or /mcp/<database>")
-}
-
-/// The database that a path names; `None` for a path that is none of ours.
-fn database(path: &str, config: &Config) -> Option<String> {
-    let rest = path.strip_prefix("/mcp")?;
-    let name = match rest {
-        "" | "/" => return Some(config.database.clone()),
-        _ => rest.strip_prefix('/')?,
-    };
-    let name = percent_encoding::percent_decode_str(name).decode_utf8().ok()?;
-    (!name.contains('/') && !name.contains('\0')).then(|| name.into_owned())
 }
 
 /// Gives an answer to a request whose body nobody reads. Closing while the client still sends would cost it the answer, so the body is

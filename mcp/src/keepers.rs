@@ -48,6 +48,8 @@ pub struct Facts {
     pub can_connect: bool,
     #[serde(default)]
     pub read_only: bool,
+    /// The toolset that the token is kept to.
+    pub features: Option<Vec<String>>,
     pub verifier: Option<String>,
     pub label: Option<String>,
     /// `sub` of a JSON Web Token; not of the keeper's knowledge.

@@ -230,6 +230,7 @@ impl Logins {
                 facts.subject = verified.subject;
                 facts.token_expires = Some(verified.until);
                 facts.read_only |= verified.read_only;
+                facts.features = verified.features;
                 facts.settings.extend(verified.settings);
                 facts.shared = true;
                 (facts, at)
@@ -364,6 +365,7 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
         // A role that cannot log in is shared by many: the bridge keeps them from each other's sessions.
         form: if direct { Form::Direct } else { Form::Bridge },
         read_only: facts.read_only,
+        features: facts.features,
         until,
         connection_limit: facts.connection_limit.and_then(|n| usize::try_from(n).ok()),
         token,

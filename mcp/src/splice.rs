@@ -101,6 +101,9 @@ pub fn append_line(out: &mut Vec<u8>, payload: &[u8]) {
 
 /// The text block: for clients that show the model no structured content.
 pub fn text(answer: &Answer) -> Cow<'_, str> {
+    if let Some(text) = &answer.text {
+        return Cow::Borrowed(text);
+    }
     if answer.is_error {
         return match error::from_payload(&answer.payload) {
             Some(error) => Cow::Owned(error.to_text()),
@@ -159,9 +162,14 @@ fn around(boundary: &str) -> [Option<&str>; 9] {
 
 /// What marks the ends of an untrusted answer. Without one that the data cannot know there must be none at all.
 fn boundary(answer: &Answer) -> Option<String> {
-    if !answer.untrusted || answer.is_error {
+    if !answer.untrusted || answer.is_error || answer.text.is_some() {
         return None;
     }
+    fresh_boundary()
+}
+
+/// A name for a boundary that nobody can have guessed; `None` if the system gives no random bytes.
+pub fn fresh_boundary() -> Option<String> {
     BOUNDARIES.with_borrow_mut(Boundaries::next)
 }
 
@@ -210,7 +218,7 @@ mod tests {
     fn payload_arrives_whole_in_both_places() {
         let splices = Splices::default();
         let payload = "{\"rows\":[[\"quote \\\" and é\"]],\n\"n\":1}".to_string();
-        let whole = message(&splices, Answer { payload: payload.into_bytes(), is_error: false, untrusted: false });
+        let whole = message(&splices, Answer { payload: payload.into_bytes(), is_error: false, untrusted: false, text: None });
         assert_eq!(whole["result"]["structuredContent"], json!({"rows": [["quote \" and é"]], "n": 1}));
         let text: Value = serde_json::from_str(whole["result"]["content"][0]["text"].as_str().unwrap()).unwrap();
         assert_eq!(text, whole["result"]["structuredContent"]);
@@ -221,13 +229,13 @@ mod tests {
     fn data_that_looks_like_a_mark_stays_data() {
         let splices = Splices::default();
         let payload = format!("{{\"a\":\"{}{:016x}s\"}}", prefix().unwrap(), 1);
-        let whole = message(&splices, Answer { payload: payload.into_bytes(), is_error: false, untrusted: true });
+        let whole = message(&splices, Answer { payload: payload.into_bytes(), is_error: false, untrusted: true, text: None });
         assert_eq!(whole["result"]["structuredContent"]["a"], format!("{}{:016x}s", prefix().unwrap(), 1));
     }
 
     #[test]
     fn every_boundary_is_another() {
-        let answer = Answer { payload: b"{\"a\":\"x\\ny\"}".to_vec(), is_error: false, untrusted: true };
+        let answer = Answer { payload: b"{\"a\":\"x\\ny\"}".to_vec(), is_error: false, untrusted: true, text: None };
         let mut seen = std::collections::HashSet::new();
         for _ in 0..200 {
             let mut out = Vec::new();

@@ -14,9 +14,12 @@ pub struct Job {
     /// Number of the call, unique within the gateway's life.
     pub id: u64,
     pub kind: JobKind,
-    /// Name of the tool; empty unless `kind` is `Call`.
+    /// What is called: name of a tool or of a prompt, or the URI of a resource; empty for lists.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tool: String,
+    /// The toolsets that the caller is kept to, as a JSON array of arrays of names; empty: to none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub only: String,
     /// The token or the URL forbids writing, whatever the role may.
     #[serde(default)]
     pub read_only: bool,
@@ -80,6 +83,20 @@ pub enum JobKind {
     Call,
     /// `tools/list`.
     List,
+    /// `prompts/list`.
+    Prompts,
+    /// `prompts/get`.
+    Prompt,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    Templates,
+    /// `resources/read`.
+    Resource,
+    /// `completion/complete`; the arguments are its parameters.
+    Complete,
+    /// What the database's administrator tells clients about it: `mcp._instructions()`.
+    Instructions,
     /// A question to the keeper: `mcp._keeper(jsonb)`.
     Keeper,
     /// When tokens were last used, for the keeper to write down: `mcp._tokens_used(jsonb)`.

@@ -21,12 +21,14 @@ fn bad(message: String) -> CallError {
 impl Arguments {
     /// Reads the arguments object. `known` are the names that the tool takes.
     pub fn read(tool: &'static str, known: &'static [&'static str], raw: &[u8]) -> Result<Arguments, CallError> {
-        let given = match serde_json::from_slice::<Value>(raw) {
+        let mut given = match serde_json::from_slice::<Value>(raw) {
             Ok(Value::Object(given)) => given,
             Ok(Value::Null) => Map::new(),
             Ok(_) => return Err(bad(format!("the arguments of tool \"{tool}\" must be an object"))),
             Err(error) => return Err(bad(format!("the arguments of tool \"{tool}\" are not valid JSON: {error}"))),
         };
+        // Clients made for Supabase's hosted server name a project with every call; here the project is the database.
+        given.remove("project_id");
         if let Some(stray) = given.keys().find(|name| !known.contains(&name.as_str())) {
             let error = bad(format!("tool \"{tool}\" has no argument \"{}\"", clip(stray)));
             return Err(error.hint(match nearest(stray, known) {

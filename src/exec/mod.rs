@@ -9,6 +9,8 @@ pub mod caller;
 mod explain;
 mod failure;
 pub mod keeper;
+mod lists;
+mod memory;
 pub mod progress;
 mod sql;
 mod tools;
@@ -72,7 +74,7 @@ pub struct Executor {
     settled: bool,
     /// Invalidations taken in when everything below was last found to be current.
     seen: u64,
-    memory: tools::Memory,
+    memory: memory::Memory,
     /// By the last call.
     ran: Ran,
     workspace: Workspace,
@@ -99,7 +101,7 @@ impl Executor {
             fingerprint,
             settled,
             seen,
-            memory: tools::Memory::default(),
+            memory: memory::Memory::default(),
             ran: Ran::Anything,
             workspace,
             locked,
@@ -159,9 +161,14 @@ impl Executor {
         let limits = config::capped(&tx, &job.caps)?;
         let deadline = progress::begin(tx.pg(), &limits)?;
         let mut call = Call { workspace: &self.workspace, limits, read_only: job.read_only, out: &mut self.payload };
+        let asked = memory::Asked { kind: job.kind, name: &job.tool, only: &job.only, read_only: job.read_only };
         let result = match job.kind {
-            JobKind::Call => call.tool(tx, &job.tool, arguments, &mut self.memory),
-            JobKind::List => call.list(tx, &mut self.memory),
+            JobKind::Call => call.tool(tx, asked, arguments, &mut self.memory),
+            JobKind::Prompt | JobKind::Resource => call.function(tx, asked, arguments, &mut self.memory),
+            JobKind::Complete => call.complete(tx, asked, arguments),
+            JobKind::List | JobKind::Prompts | JobKind::Resources | JobKind::Templates | JobKind::Instructions => {
+                call.list(tx, asked, &mut self.memory)
+            }
             JobKind::Keeper | JobKind::Uses => {
                 drop(tx);
                 Err(Failure::new(CallError::new(Kind::Internal, "not a keeper")))

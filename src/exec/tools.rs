@@ -1,75 +1,20 @@
-//! Tools that are SQL functions, and the list of tools: both are asked of the database, as the caller.
+//! Tools, prompts and resources that are SQL functions: what they are is asked of the database, as the caller.
 
 use std::ffi::CStr;
 
 use mcp::error::{CallError, Kind};
-use serde::Deserialize;
+use mcp::types::JobKind;
 
 use super::failure::Failure;
+use super::memory::{Asked, FunctionCall, Memory};
 use super::{Call, Done, explain, sql};
 use crate::pg::query::{ParamShape, Params, Statement};
 use crate::pg::receiver::{Target, Value};
 use crate::pg::session::Ran;
 use crate::pg::{Tx, hook};
 
-/// Descriptions of calls that are remembered, and the longest arguments to remember one for.
-const MAX_CALLS: usize = 16;
-const MAX_REMEMBERED: usize = 1024;
-
 /// Longest list of tools, and longest description of one call.
 const MAX_OWN: usize = 16 * 1024 * 1024;
-
-/// What `mcp._tool_call` says of a tool.
-#[derive(Clone, Deserialize)]
-struct ToolCall {
-    builtin: Option<String>,
-    /// It is a function of schema mcp, in which nobody but the extension's owner can create any.
-    ours: bool,
-    write: bool,
-    statement: Option<String>,
-}
-
-struct Remembered {
-    tool: String,
-    arguments: String,
-    call: ToolCall,
-}
-
-/// What the database said about tools, for as long as nothing in its catalogs has changed. One role, one process: it is never asked for
-/// another role.
-#[derive(Default)]
-pub struct Memory {
-    list: Option<Vec<u8>>,
-    calls: Vec<Remembered>,
-    /// The one setting that a tool's statement depends on.
-    max_rows: u64,
-}
-
-impl Memory {
-    /// Something may have changed.
-    pub fn forget(&mut self) {
-        *self = Memory::default();
-    }
-
-    fn call(&mut self, tool: &str, arguments: &str, max_rows: u64) -> Option<ToolCall> {
-        if self.max_rows != max_rows {
-            self.calls.clear();
-            self.max_rows = max_rows;
-        }
-        let found = self.calls.iter().find(|r| r.tool == tool && r.arguments == arguments)?;
-        Some(found.call.clone())
-    }
-
-    fn remember(&mut self, tool: &str, arguments: &str, call: &ToolCall) {
-        if tool.len() + arguments.len() > MAX_REMEMBERED {
-            return;
-        }
-        if self.calls.len() == MAX_CALLS {
-            self.calls.remove(0);
-        }
-        self.calls.push(Remembered { tool: tool.into(), arguments: arguments.into(), call: call.clone() });
-    }
-}
 
 /// Texts for `$1`, `$2` and so on.
 struct Texts<'a>(&'a [&'a str]);
@@ -91,52 +36,51 @@ pub(super) fn is_function(name: &str) -> bool {
 
 impl Call<'_> {
     /// Runs the tool of this name.
-    pub(super) fn tool(&mut self, tx: Tx, name: &str, arguments: &[u8], memory: &mut Memory) -> Result<Done, Failure> {
-        match name {
+    pub(super) fn tool(&mut self, mut tx: Tx, asked: Asked, arguments: &[u8], memory: &mut Memory) -> Result<Done, Failure> {
+        if is_function(asked.name) {
+            return self.function(tx, asked, arguments, memory);
+        }
+        if !asked.only.is_empty() && !self.allowed(&mut tx, asked, memory)? {
+            return Err(unknown(asked));
+        }
+        match asked.name {
             sql::TOOL => self.execute_sql(tx, arguments),
-            explain::TOOL => self.explain_query(tx, arguments),
-            _ => self.function(tx, name, arguments, memory),
+            _ => self.explain_query(tx, arguments),
         }
     }
 
-    /// The caller's tools, as MCP lists them.
-    pub(super) fn list(&mut self, mut tx: Tx, memory: &mut Memory) -> Result<Done, Failure> {
-        if let Some(list) = &memory.list {
-            self.out.extend_from_slice(list);
-            return Ok(Done { untrusted: false, ran: Ran::OwnCode });
+    /// Whether the caller's toolset has a tool that the executor runs itself.
+    fn allowed(&mut self, tx: &mut Tx, asked: Asked, memory: &mut Memory) -> Result<bool, Failure> {
+        if let Some(allowed) = memory.allowed(asked) {
+            return Ok(allowed);
         }
-        tx.make_read_only()?;
-        let _rules = hook::watch(tx.mode());
-        match self.own(&mut tx, c"select mcp._tools()", &[]) {
-            // A role to which nothing of the extension is granted has no tools; that is no error.
-            Err(failure) if failure.is_permission() => {
-                self.out.clear();
-                self.out.extend_from_slice(b"[]");
-                return Ok(Done { untrusted: false, ran: Ran::OwnCode });
-            }
-            outcome => outcome?,
+        let question = c"select pg_catalog.to_jsonb(mcp._tool_allowed($1::pg_catalog.text, $2::pg_catalog.jsonb))";
+        let allowed = match self.own(tx, question, &[asked.name, asked.only]) {
+            Err(failure) if failure.is_permission() => false,
+            found => found? && self.out.as_slice() == b"true",
         };
-        tx.finish()?;
-        memory.list = Some(self.out.clone());
-        Ok(Done { untrusted: false, ran: Ran::OwnCode })
+        self.out.clear();
+        memory.remember_allowed(asked, allowed);
+        Ok(allowed)
     }
 
-    fn function(&mut self, mut tx: Tx, name: &str, arguments: &[u8], memory: &mut Memory) -> Result<Done, Failure> {
-        let unknown = || Failure::new(CallError::new(Kind::UnknownTool, format!("there is no tool \"{}\"", clip(name))));
-        if name.contains('\0') {
-            return Err(unknown());
+    /// Runs the function behind a tool, a prompt or a resource.
+    pub(super) fn function(&mut self, mut tx: Tx, asked: Asked, arguments: &[u8], memory: &mut Memory) -> Result<Done, Failure> {
+        if asked.name.contains('\0') {
+            return Err(unknown(asked));
         }
         let arguments = std::str::from_utf8(arguments)
             .map_err(|_| Failure::new(CallError::new(Kind::BadInput, "the arguments are not valid UTF-8")))?;
         let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-        let call = match memory.call(name, arguments, self.limits.max_rows) {
+        let call = match memory.call(asked, arguments, self.limits.max_rows) {
             Some(call) => call,
             None => {
-                let call = self.describe(&mut tx, name, arguments)?.ok_or_else(unknown)?;
-                memory.remember(name, arguments, &call);
+                let call = self.describe(&mut tx, asked, arguments)?.ok_or_else(|| unknown(asked))?;
+                memory.remember_call(asked, arguments, &call);
                 call
             }
         };
+        let arguments = call.arguments.as_deref().map_or(arguments, serde_json::value::RawValue::get);
         let Some(statement) = call.statement else {
             let builtin = call.builtin.unwrap_or_default();
             return Err(Failure::new(CallError::new(
@@ -157,7 +101,11 @@ impl Call<'_> {
             return Err(Failure::new(CallError::new(Kind::Internal, "the tool's statement is not one statement")));
         };
         let found = self.value(&mut tx, statement, &[arguments], self.limits.max_bytes);
-        if !found.map_err(|failure| failure.because(why_read_only))? {
+        let found = found.map_err(|failure| failure.because(why_read_only))?;
+        if !found && asked.kind == JobKind::Resource {
+            return Err(unknown(asked));
+        }
+        if !found {
             self.out.extend_from_slice(b"{\"result\":null}");
         }
         tx.finish()?;
@@ -165,10 +113,20 @@ impl Call<'_> {
         Ok(Done { untrusted: true, ran })
     }
 
-    /// Asks the database what the tool is and which statement calls it with these arguments. `None`: the caller has no such tool.
-    fn describe(&mut self, tx: &mut Tx, name: &str, arguments: &str) -> Result<Option<ToolCall>, Failure> {
-        let found = self.own(tx, c"select mcp._tool_call($1::pg_catalog.text, $2::pg_catalog.jsonb)", &[name, arguments]);
-        match found {
+    /// Asks the database what is called and which statement calls it with these arguments. `None`: the caller has no such thing.
+    fn describe(&mut self, tx: &mut Tx, asked: Asked, arguments: &str) -> Result<Option<FunctionCall>, Failure> {
+        let only = if asked.only.is_empty() { "[]" } else { asked.only };
+        let (question, params): (_, &[&str]) = match asked.kind {
+            JobKind::Resource => (c"select mcp._resource_call($1::pg_catalog.text, $2::pg_catalog.jsonb)", &[asked.name, only]),
+            JobKind::Prompt => (
+                c"select mcp._prompt_call($1::pg_catalog.text, $2::pg_catalog.jsonb, $3::pg_catalog.jsonb)",
+                &[asked.name, arguments, only],
+            ),
+            _ => {
+                (c"select mcp._tool_call($1::pg_catalog.text, $2::pg_catalog.jsonb, $3::pg_catalog.jsonb)", &[asked.name, arguments, only])
+            }
+        };
+        match self.own(tx, question, params) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
             Err(failure) if failure.is_permission() => return Ok(None),
@@ -176,7 +134,7 @@ impl Call<'_> {
         }
         let call = serde_json::from_slice(self.out);
         self.out.clear();
-        call.map(Some).map_err(|_| Failure::new(CallError::new(Kind::Internal, "the tool's description could not be read")))
+        call.map(Some).map_err(|_| Failure::new(CallError::new(Kind::Internal, "the function's description could not be read")))
     }
 
     /// Runs a statement of the extension itself.
@@ -198,6 +156,15 @@ impl Call<'_> {
         }
         Ok(value.found)
     }
+}
+
+fn unknown(asked: Asked) -> Failure {
+    let what = match asked.kind {
+        JobKind::Prompt => "prompt",
+        JobKind::Resource => "resource",
+        _ => "tool",
+    };
+    Failure::new(CallError::new(Kind::UnknownTool, format!("there is no {what} \"{}\"", clip(asked.name))))
 }
 
 fn clip(text: &str) -> String {

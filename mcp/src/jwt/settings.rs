@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::query;
+
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(pub String);
@@ -66,27 +68,39 @@ pub struct Oauth {
     pub scopes: Option<Vec<Scope>>,
 }
 
-/// `scope=role`, `scope=*`, either with `/read_only`.
+/// `scope=role` or `scope=*`, either with `/read_only` and `/features:database+docs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     pub name: String,
     /// `None`: the role that the token itself names.
     pub role: Option<String>,
     pub read_only: bool,
+    /// The toolset that it stands for; `None`: any.
+    pub features: Option<Vec<String>>,
 }
 
 impl Scope {
     pub fn parse(text: &str) -> Option<Scope> {
         // The last one: a scope may have such a sign in it, being a URL as often as not.
         let (name, role) = text.rsplit_once('=')?;
-        let (role, read_only) = role.strip_suffix("/read_only").map_or((role, false), |role| (role, true));
+        let (mut role, mut read_only, mut features) = (role, false, None);
+        while let Some((rest, option)) = role.rsplit_once('/') {
+            if option == "read_only" {
+                read_only = true;
+            } else if let Some(list) = option.strip_prefix("features:") {
+                features = query::features(&list.replace('+', ",")).ok()?;
+            } else {
+                break;
+            }
+            role = rest;
+        }
         let (name, role) = (name.trim(), role.trim());
         // The characters that a scope may have (RFC 6749); they go into a quoted string of a header.
         let in_header = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
         if name.is_empty() || role.is_empty() || !name.chars().all(in_header) {
             return None;
         }
-        Some(Scope { name: name.into(), role: (role != "*").then(|| role.into()), read_only })
+        Some(Scope { name: name.into(), role: (role != "*").then(|| role.into()), read_only, features })
     }
 }
 
@@ -96,12 +110,16 @@ mod tests {
 
     #[test]
     fn scopes_are_read() {
-        let scope =
-            |name: &str, role: Option<&str>, read_only| Some(Scope { name: name.into(), role: role.map(str::to_string), read_only });
+        let scope = |name: &str, role: Option<&str>, read_only| {
+            Some(Scope { name: name.into(), role: role.map(str::to_string), read_only, features: None })
+        };
         assert_eq!(Scope::parse("db:read=*/read_only"), scope("db:read", None, true));
         assert_eq!(Scope::parse("db:write=writer"), scope("db:write", Some("writer"), false));
         assert_eq!(Scope::parse("https://x.example/s?a=b=writer"), scope("https://x.example/s?a=b", Some("writer"), false));
-        for wrong in ["", "read", "=role", "read=", "read=/read_only", "a b=role", "a\"=role"] {
+        let docs = Scope::parse("db:docs=*/read_only/features:docs+database").unwrap();
+        assert!(docs.read_only && docs.features == Some(vec!["docs".into(), "database".into()]));
+        assert_eq!(Scope::parse("db=*/features:docs").unwrap().role, None);
+        for wrong in ["db=*/features:a b", "", "read", "=role", "read=", "read=/read_only", "a b=role", "a\"=role"] {
             assert_eq!(Scope::parse(wrong), None, "{wrong}");
         }
     }

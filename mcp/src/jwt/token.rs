@@ -28,6 +28,8 @@ pub struct Verified {
     pub principal: String,
     pub subject: Option<String>,
     pub read_only: bool,
+    /// The toolset that its scope stands for.
+    pub features: Option<Vec<String>>,
     /// Seconds since 1970, the leeway included.
     pub until: f64,
     /// Settings that policies read, after PostgREST.
@@ -56,13 +58,13 @@ pub fn verify(text: &str, keys: &KeySet, rules: &Jwt, resources: &[String], now:
     check_issuer(&claims, rules)?;
     check_audience(&claims, rules, resources)?;
     check_client(&claims, rules)?;
-    let (role, read_only) = role(&claims, rules)?;
+    let Granted { role, read_only, features } = role(&claims, rules)?;
     // A string is valid UTF-8, so is the JSON that the strict reader took.
     let Ok(raw) = String::from_utf8(payload) else { return invalid("the claims of the token are not UTF-8") };
     let subject = text_of(&claims, "sub")?.map(str::to_string);
     let issuer = text_of(&claims, "iss")?.unwrap_or_default();
     let principal = format!("jwt:{issuer}:{}", subject.as_deref().unwrap_or_default());
-    Ok(Verified { role, principal, subject, read_only, until, settings: settings(&claims, raw) })
+    Ok(Verified { role, principal, subject, read_only, features, until, settings: settings(&claims, raw) })
 }
 
 /// Whether a bearer credential has the shape of a signed token.
@@ -180,14 +182,20 @@ fn check_client(claims: &Map<String, Value>, rules: &Jwt) -> Result<(), Refusal>
     Err(Refusal::Denied(Box::new(error)))
 }
 
-/// The role, and whether it may only read.
-fn role(claims: &Map<String, Value>, rules: &Jwt) -> Result<(String, bool), Refusal> {
+/// What a token may do, by its role and its scopes.
+struct Granted {
+    role: String,
+    read_only: bool,
+    features: Option<Vec<String>>,
+}
+
+fn role(claims: &Map<String, Value>, rules: &Jwt) -> Result<Granted, Refusal> {
     let named = text_of(claims, "role")?;
-    let (role, read_only) = match &rules.oauth.scopes {
+    let (role, read_only, features) = match &rules.oauth.scopes {
         Some(wanted) if rules.oauth.issuer.is_some() && text_of(claims, "iss")? == rules.oauth.issuer.as_deref() => {
             let has = scopes(claims);
             match wanted.iter().find(|scope| has.contains(&scope.name.as_str())) {
-                Some(scope) => (scope.role.as_deref().or(named), scope.read_only),
+                Some(scope) => (scope.role.as_deref().or(named), scope.read_only, scope.features.clone()),
                 None => {
                     let names: Vec<&str> = wanted.iter().map(|scope| scope.name.as_str()).collect();
                     let error = CallError::new(Kind::Denied, "the token has none of the scopes that are needed here")
@@ -197,11 +205,11 @@ fn role(claims: &Map<String, Value>, rules: &Jwt) -> Result<(String, bool), Refu
                 }
             }
         }
-        _ => (named, false),
+        _ => (named, false, None),
     };
     let Some(role) = role else { return invalid("the token names no role (role)") };
     if rules.roles.iter().any(|known| known == role) {
-        return Ok((role.into(), read_only));
+        return Ok(Granted { role: role.into(), read_only, features });
     }
     let shown: String = role.chars().take(NAME_BYTES).collect();
     let error = CallError::new(Kind::Denied, format!("role \"{shown}\" is not served to callers with a JSON Web Token"))
