@@ -33,6 +33,15 @@ end
 $$;
 comment on function mcp._settings_fault(jsonb) is 'What is wrong with the settings of a token; null if nothing is';
 
+create function mcp._are_names(names text[]) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select names is null
+           or cardinality(names) between 1 and 64 and not exists (select from unnest(names) n where n is null or n !~ '^[A-Za-z0-9_.-]{1,128}$')
+$$;
+comment on function mcp._are_names(text[]) is 'Whether all of a list are names as features and tools have them; true of null, not of an empty list';
+
 create table mcp._tokens (
     id bigint generated always as identity primary key,
     hash bytea not null unique check (pg_catalog.octet_length(hash) operator(pg_catalog.=) 32),
@@ -42,7 +51,7 @@ create table mcp._tokens (
     expires_at timestamptz,
     read_only boolean not null default false,
     settings jsonb not null default '{}' check (mcp._settings_fault(settings) is null),
-    features text[] check (pg_catalog.array_to_string(features, ',', '') operator(pg_catalog.~) '^[A-Za-z0-9_.-]{1,128}(,[A-Za-z0-9_.-]{1,128}){0,63}$'),
+    features text[] check (mcp._are_names(features)),
     created_at timestamptz not null default pg_catalog.now(),
     created_by name not null default current_user
 );

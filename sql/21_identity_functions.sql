@@ -101,7 +101,7 @@ begin
     if fault is not null then
         raise exception '%', fault using errcode = 'invalid_parameter_value';
     end if;
-    if features is not null and array_to_string(features, ',', '') !~ '^[A-Za-z0-9_.-]{1,128}(,[A-Za-z0-9_.-]{1,128}){0,63}$' then
+    if not mcp._are_names(features) then
         raise exception 'features must be names of features or tools, such as {database,docs}' using errcode = 'invalid_parameter_value';
     end if;
     insert into mcp._tokens (hash, role, label, expires_at, read_only, settings, features)

@@ -12,7 +12,7 @@ as $$
 #variable_conflict use_column
 begin
     return query
-        select distinct on (m.tool) m.function, m.tool,
+        select distinct on (m.tool collate "C") m.function, m.tool,
                case when jsonb_typeof(m.directive -> 'title') = 'string' then m.directive ->> 'title' end, m.returns, m.directive
           from mcp._marked(null, wanted_kind) m
          where mcp._in_toolset(m.tool, m.features, "only")

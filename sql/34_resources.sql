@@ -108,12 +108,13 @@ begin
                        'description', nullif(r.directive ->> 'description', ''),
                        'mimeType', mcp._mime(r.function, r.directive)))
                    order by r.uri collate "C"), '[]')
-          from (select distinct on (o.directive ->> 'uri' collate "C") o.*, o.directive ->> 'uri' as uri
+          from (select distinct on (u.uri) o.function, o.name, o.title, o.directive, u.uri
                   from mcp._offered('resource', "only") o
+                 cross join lateral (select (o.directive ->> 'uri') collate "C" as uri) u
                  -- A scheme and something in it, or no client could ask for it.
-                 where o.directive ->> 'uri' ~ '^[A-Za-z][A-Za-z0-9+.-]*:[^[:space:][:cntrl:]"<>\\^`|]{1,2000}$'
-                   and (o.directive ->> 'uri' ~ '[{}]') = templates
-                 order by o.directive ->> 'uri' collate "C", o.function) r);
+                 where u.uri ~ '^[A-Za-z][A-Za-z0-9+.-]*:[^[:space:][:cntrl:]"<>\\^`|]+$' and length(u.uri) <= 2000
+                   and (u.uri ~ '[{}]') = templates
+                 order by u.uri, o.function) r);
 end
 $$;
 comment on function mcp._resource_list(boolean, jsonb) is '@support The resources of the current user with a fixed URI, or the templates';

@@ -63,6 +63,7 @@ grant execute on function mcp.on() to mcp_admin;
 grant execute on function mcp._privileged(oid) to mcp_admin;
 grant execute on function mcp._check_may_give(regrole) to mcp_admin;
 grant execute on function mcp._settings_fault(jsonb) to mcp_admin;
+grant execute on function mcp._are_names(text[]) to mcp_admin;
 grant execute on function mcp._settings_taken(jsonb) to mcp_admin;
 grant execute on function mcp._may_limit(oid, bigint, boolean) to mcp_admin;
 grant execute on function mcp._check_may_limit(regrole, bigint, boolean) to mcp_admin;

@@ -204,8 +204,8 @@ class HttpClient:
         if self.modern:
             headers["MCP-Protocol-Version"] = MODERN
             headers["Mcp-Method"] = method
-            name = (params or {}).get("name")
-            if name:
+            name = (params or {}).get("uri" if method == "resources/read" else "name")
+            if name is not None:
                 # Names beyond plain ASCII travel in the base64 form of the specification.
                 plain = name.isascii() and name.isprintable()
                 headers["Mcp-Name"] = name if plain else f"=?base64?{base64.b64encode(name.encode()).decode()}?="
