@@ -148,15 +148,14 @@ end
 $$;
 comment on function mcp._advise_workload(integer, integer) is '@support Indexes for the statements that cost most, from pg_stat_statements, with the time that they could save';
 
-create function mcp.advise_indexes(query text default null, max_indexes integer default 3, max_statements integer default 10) returns jsonb
+create function mcp.advise_indexes(query text default null) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    most constant integer := least(greatest(coalesce(max_indexes, 3), 1), 10);
     answer jsonb;
 begin
-    answer := case when query is null then mcp._advise_workload(most, least(greatest(coalesce(max_statements, 10), 1), 50)) else mcp._advise(query, most) end;
+    answer := case when query is null then mcp._advise_workload(3, 20) else mcp._advise(query, 5) end;
     if mcp._hypopg() is null then
         return answer || jsonb_build_object('checked', false, 'missing',
             'Candidates are not checked: that needs the extension hypopg. ' || mcp._missing_hypopg());
@@ -165,8 +164,7 @@ begin
         'By the planner''s estimate; nothing was made. CREATE INDEX CONCURRENTLY, outside of a transaction, lets writes go on. Each index slows writes.') end;
 end
 $$;
-comment on function mcp.advise_indexes(text, integer, integer) is
+comment on function mcp.advise_indexes(text) is
 '@mcp({"kind": "tool", "features": ["queries"], "sql": true, "title": "Advise indexes",
-      "args": {"query": "One statement, not run; without it, the costliest of pg_stat_statements."},
-      "output": {"indexes": "array", "checked": "boolean", "unchecked?": "array"}})
-Finds indexes that would make a statement, or the workload, cheaper: candidates tried as hypothetical indexes, with CREATE INDEX, costs and size.';
+      "args": {"query": "Not run; without it, the workload"}, "output": {"indexes": "array"}})
+Indexes that would make a statement, or those of pg_stat_statements, cheaper, tried as hypothetical.';

@@ -55,7 +55,7 @@ as $$
 $$;
 comment on function mcp._index_page(text[], integer) is '@support The largest of the indexes found, with the number and size of all';
 
-create function mcp.find_unused_indexes(max_scans bigint default 0, min_bytes bigint default 65536, max_indexes integer default 50) returns jsonb
+create function mcp.find_unused_indexes(max_scans bigint default 0, max_indexes integer default 50) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -82,17 +82,14 @@ begin
                    select coalesce(sum(pg_stat_get_numscans(t.relid)), pg_stat_get_numscans(d.index))::bigint as scans,
                           case when d.partitioned then count(*) end as partitions
                      from pg_partition_tree(d.index) t where t.isleaf) s
-             where s.scans <= coalesce(max_scans, 0)) u
-     where u.size >= coalesce(min_bytes, 0);
+             where s.scans <= coalesce(max_scans, 0)) u;
     return mcp._index_page(coalesce(found, '{}'), coalesce(max_indexes, 50)) || mcp._counted_since() || jsonb_build_object('note',
         'Counters are of this server alone: an index may be read on a replica. Be sure that they cover rare jobs (month ends) before you drop one.');
 end
 $$;
-comment on function mcp.find_unused_indexes(bigint, bigint, integer) is
-'@mcp({"kind": "tool", "features": ["queries"], "title": "Find unused indexes",
-      "args": {"max_scans": "Also indexes scanned this often.", "min_bytes": "Leave smaller indexes out."},
-      "output": {"indexes": "array", "count": "integer", "total_bytes": "integer", "note": "string"}})
-Lists indexes that were never scanned, the largest first, with the DROP INDEX for each. Those of constraints and unique ones are left out.';
+comment on function mcp.find_unused_indexes(bigint, integer) is
+'@mcp({"kind": "tool", "features": ["queries"], "title": "Unused indexes", "output": {"indexes": "array"}})
+Indexes never scanned, with DROP INDEX; none that is unique or of a constraint.';
 
 create function mcp._index_keys(index oid) returns text[]
 language sql stable strict
@@ -166,6 +163,5 @@ begin
 end
 $$;
 comment on function mcp.find_duplicate_indexes(integer) is
-'@mcp({"kind": "tool", "features": ["queries"], "title": "Find duplicate indexes",
-      "output": {"indexes": "array", "count": "integer", "total_bytes": "integer"}})
-Lists indexes that another one makes needless: equal to it, or the beginning of its columns. With definitions and the DROP INDEX for each.';
+'@mcp({"kind": "tool", "features": ["queries"], "title": "Duplicate indexes", "output": {"indexes": "array"}})
+Indexes that another makes needless: the same, or the beginning of its columns; with sizes and DROP INDEX.';

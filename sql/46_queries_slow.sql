@@ -141,8 +141,6 @@ begin
 end
 $$;
 comment on function mcp.list_slow_queries(text, integer, text) is
-'@mcp({"kind": "tool", "features": ["queries"], "title": "List slow queries",
-      "args": {"sort_by": {"schema": {"enum": ["total_time", "mean_time", "max_time", "calls", "rows", "io", "temp", "wal"]}},
-               "queryid": "Only this statement, its text in full."},
-      "output": {"statements": "array"}})
-The statements of this database that cost most, from pg_stat_statements: times, calls, rows, cache hits, share of the whole.';
+'@mcp({"kind": "tool", "features": ["queries"], "title": "Slow queries",
+      "args": {"sort_by": "mean_time, max_time, calls, rows, io, temp, wal", "queryid": "This one, in full"}})
+Statements that cost most, from pg_stat_statements.';

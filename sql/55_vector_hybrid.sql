@@ -38,9 +38,8 @@ end
 $$;
 comment on function mcp._matching(oid, text[], text, regconfig, jsonb, integer) is '@support The rows of a table that match words best, with their ranks';
 
-create function mcp.hybrid_search("table" text, query text, text_columns text[], vector double precision[], "column" text default null,
-                                  metric text default 'cosine', language text default null, max_rows integer default 10, filter jsonb default '{}')
-returns jsonb
+create function mcp.hybrid_search("table" text, query text, text_columns text[], vector jsonb, "column" text default null, language text default null,
+                                  max_rows integer default null, filter jsonb default null) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -54,7 +53,9 @@ declare
     each constant integer := greatest(4 * most, 50);
     found jsonb;
 begin
-    if coalesce(cardinality(text_columns), 0) = 0 then
+    if jsonb_typeof(vector) <> 'array' then
+        raise exception 'vector is an array of numbers' using errcode = 'invalid_parameter_value', hint = 'For example [0.1, 0.2]; of as many as the column has.';
+    elsif coalesce(cardinality(text_columns), 0) = 0 then
         raise exception 'text_columns names no column' using errcode = 'invalid_parameter_value', hint = 'Name columns of text, or one of type tsvector.';
     end if;
     select c.oid into configuration from pg_ts_config c
@@ -68,7 +69,7 @@ begin
     with words as materialized (
         select * from mcp._matching(relation, text_columns, query, configuration, coalesce(filter, '{}'), each)
     ), near as materialized (
-        select * from mcp._nearest(relation, vector_column, to_json(vector)::text, coalesce(metric, 'cosine'), coalesce(filter, '{}'), each)
+        select * from mcp._nearest(relation, vector_column, vector::text, 'cosine', coalesce(filter, '{}'), each)
     ), fused as (
         -- Reciprocal rank fusion with its usual constant. Rows are the same by their place in the table, else by all that is shown.
         select coalesce(w.item, n.item) as item, w.place as text_place, n.place as vector_place, n.distance,
@@ -86,9 +87,6 @@ begin
     return mcp._found_rows(coalesce(found, '[]'));
 end
 $$;
-comment on function mcp.hybrid_search(text, text, text[], double precision[], text, text, text, integer, jsonb) is
-'@mcp({"kind": "tool", "features": ["vector"], "title": "Hybrid search",
-      "args": {"query": "Words, \"phrases\", or, -not.", "text_columns": "Text, or one tsvector.", "vector": "Embedding of the query.",
-               "language": "Text search configuration."},
-      "output": {"rows": "array"}})
-Finds rows by words and by a vector (pgvector) at once, joined by reciprocal rank fusion.';
+comment on function mcp.hybrid_search(text, text, text[], jsonb, text, text, integer, jsonb) is
+'@mcp({"kind": "tool", "features": ["vector"], "title": "Hybrid search"})
+Rows by words and the query''s vector (pgvector).';

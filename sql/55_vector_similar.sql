@@ -65,8 +65,8 @@ as $$
 $$;
 comment on function mcp._found_rows(jsonb) is '@support As many of the rows, from the first, as one answer may have';
 
-create function mcp.find_similar("table" text, "column" text default null, example jsonb default null, vector double precision[] default null,
-                                 metric text default 'cosine', max_rows integer default 10, filter jsonb default '{}') returns jsonb
+create function mcp.find_similar("table" text, example jsonb, "column" text default null, metric text default 'cosine', max_rows integer default null,
+                                 filter jsonb default null) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -78,10 +78,7 @@ declare
     index text;
     found jsonb;
 begin
-    if (example is null) = (vector is null) then
-        raise exception 'give either example, the key of a row, or vector' using errcode = 'invalid_parameter_value', hint = 'For example example = {"id": 5}.';
-    end if;
-    value := case when vector is not null then to_json(vector)::text else mcp._example_vector(relation, vector_column, example) end;
+    value := case when jsonb_typeof(example) = 'array' then example::text else mcp._example_vector(relation, vector_column, example) end;
     select jsonb_agg(jsonb_build_object('distance', trim_scale(round(n.distance::numeric, 6)), 'row', n.item) order by n.place) into found
       from mcp._nearest(relation, vector_column, value, coalesce(metric, 'cosine'), coalesce(filter, '{}'), mcp._page_size(coalesce(max_rows, 10))) n;
     index := mcp._vector_index(relation, vector_column, mcp._distance_operator(
@@ -89,9 +86,7 @@ begin
     return mcp._found_rows(coalesce(found, '[]')) || jsonb_strip_nulls(jsonb_build_object('approximate_by', index));
 end
 $$;
-comment on function mcp.find_similar(text, text, jsonb, double precision[], text, integer, jsonb) is
-'@mcp({"kind": "tool", "features": ["vector"], "title": "Find similar rows",
-      "args": {"column": "If it has several of vectors.", "example": "Key of a row, as {\"id\": 5}.",
-               "metric": {"schema": {"enum": ["cosine", "l2", "inner_product", "l1", "hamming", "jaccard"]}}, "filter": "Values that columns must have."},
-      "output": {"rows": "array", "approximate_by?": "string"}})
-Finds the rows whose vector (pgvector) is nearest to an example row''s or to a given vector, with distances.';
+comment on function mcp.find_similar(text, jsonb, text, text, integer, jsonb) is
+'@mcp({"kind": "tool", "features": ["vector"], "title": "Similar rows",
+      "args": {"example": "Row''s key, {\"id\": 5}, or vector"}})
+Rows nearest to a row or vector (pgvector).';

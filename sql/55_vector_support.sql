@@ -185,8 +185,8 @@ as $$
 declare
     found text[];
 begin
-    if key = '{}' then
-        raise exception 'a key names at least one column' using errcode = 'invalid_parameter_value', hint = 'For example {"id": 5}.';
+    if jsonb_typeof(key) <> 'object' or key = '{}' then
+        raise exception 'an example is the key of a row, or a vector as an array of numbers' using errcode = 'invalid_parameter_value', hint = 'For example {"id": 5}.';
     end if;
     execute format('select array(select t.%I::text from %s t where %s limit 2)', vector_column, mcp._table_name(relation), mcp._equal_to(relation, key, '$1', 't'))
        into found using key;
