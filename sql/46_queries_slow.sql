@@ -20,7 +20,7 @@ begin
     if source is null then
         raise exception 'the extension pg_stat_statements is not installed in this database, so no statement was counted'
             using errcode = 'feature_not_supported',
-                  hint = case when current_setting('shared_preload_libraries') ~ '\mpg_stat_statements\M'
+                  hint = case when current_setting('pg_stat_statements.max', true) is not null
                               then 'An administrator installs it: create extension pg_stat_statements.'
                               else 'An administrator adds pg_stat_statements to shared_preload_libraries, restarts the server,'
                                    ' and runs: create extension pg_stat_statements.' end;
