@@ -96,6 +96,12 @@ as $$
                   n.name, mcp._count_in_words(n.loops), case when n.ms is null then '' else format(' (%s ms in all)', mcp._count_in_words(n.ms * n.loops)) end)
       from n where n.inner_of_loop and n.type not in ('Materialize', 'Memoize', 'Result')
                and n.loops >= case when n.type = 'Seq Scan' then 100 else 10000 end
+               -- The loop itself has said so.
+               and coalesce((parent ->> 'Rows Removed by Join Filter')::numeric, 0) * coalesce((parent ->> 'Actual Loops')::numeric, 0) < 10000
+    union all
+    select format('%s (%s): the subquery ran %s times%s; written as a join it may run once.', n.name, node ->> 'Subplan Name', mcp._count_in_words(n.loops),
+                  case when n.ms is null then '' else format(' (%s ms in all)', mcp._count_in_words(n.ms * n.loops)) end)
+      from n where node ->> 'Parent Relationship' = 'SubPlan' and n.loops >= 1000
     union all
     select format('%s: would read the whole table about %s times inside a nested loop; an index on the joined column would save this.',
                   n.name, mcp._count_in_words((parent #>> '{Plans,0,Plan Rows}')::numeric))
