@@ -53,7 +53,7 @@ as $$
 $$;
 comment on function mcp.list_schemas(integer, text) is
 '@mcp({"kind": "tool", "features": ["catalog"], "title": "List schemas",
-      "args": {"max_schemas": "At most this many.", "after": "The \"next\" of a truncated answer, to go on after it."}})
+      "args": {"after": "The \"next\" of a truncated answer."}, "output": {"schemas": "array", "truncated?": "boolean", "next?": "string"}})
 Lists the schemas of this database that you may use, with owner, comment, and whether you may create objects in them.';
 
 create function mcp.list_extensions() returns jsonb

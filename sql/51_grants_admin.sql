@@ -15,9 +15,9 @@ as $$
     select coalesce(array_agg(p.oid::regprocedure order by p.oid), '{}')
       from pg_proc p
      where p.pronamespace = 'mcp'::regnamespace
-       and starts_with(obj_description(p.oid, 'pg_proc'), '@support ')
+       and obj_description(p.oid, 'pg_proc') ~ '^@support |^@mcp\({"kind": "(prompt|resource)"'
 $$;
-comment on function mcp._support() is 'Private functions that a role needs besides the tools themselves: those whose comment begins with @support';
+comment on function mcp._support() is 'What a role needs besides the tools themselves: functions whose comment begins with @support, prompts and resources';
 
 create function mcp._builtin_tools() returns table (tool text, function regprocedure, writes boolean, features text[], shared boolean)
 language sql stable

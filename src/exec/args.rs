@@ -77,6 +77,16 @@ impl Arguments {
         }
     }
 
+    /// A JSON array, as text; `None` if it was not given, or is empty.
+    pub fn list(&mut self, name: &str) -> Result<Option<String>, CallError> {
+        match self.given.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Array(items)) if items.is_empty() => Ok(None),
+            Some(Value::Array(items)) => Ok(Some(Value::Array(items).to_string())),
+            Some(other) => Err(self.wrong(name, "array", &other)),
+        }
+    }
+
     pub fn params(&mut self, name: &str) -> Result<ParamValues, CallError> {
         match self.given.remove(name) {
             None | Some(Value::Null) => Ok(ParamValues(Vec::new())),

@@ -52,7 +52,8 @@ impl Keeper {
         let tx = pg.begin(&self.identity).map_err(internal)?;
         let limit = if kind == JobKind::Uses { LIMIT_OF_WRITING } else { LIMIT };
         let _deadline = Deadline::start(tx.pg(), Some(limit)).map_err(internal)?;
-        let mut call = Call { workspace: &self.workspace, limits: config::limits(), read_only: true, out: &mut self.payload };
+        let mut call =
+            Call { workspace: &self.workspace, limits: config::limits(), read_only: true, hypothetical: false, out: &mut self.payload };
         let answered = if kind == JobKind::Uses { call.note_uses(tx, question) } else { call.who(tx, question) };
         answered.map_err(|failure| failure.into_call_error(None))
     }

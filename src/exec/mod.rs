@@ -160,7 +160,7 @@ impl Executor {
         }
         let limits = config::capped(&tx, &job.caps)?;
         let deadline = progress::begin(tx.pg(), &limits)?;
-        let mut call = Call { workspace: &self.workspace, limits, read_only: job.read_only, out: &mut self.payload };
+        let mut call = Call { workspace: &self.workspace, limits, read_only: job.read_only, hypothetical: false, out: &mut self.payload };
         let asked = memory::Asked { kind: job.kind, name: &job.tool, only: &job.only, read_only: job.read_only };
         let result = match job.kind {
             JobKind::Call => call.tool(tx, asked, arguments, &mut self.memory),
@@ -183,6 +183,12 @@ impl Executor {
                 Err(_) => failure,
             }
         });
+        if call.hypothetical {
+            let forgotten = pg.begin(&self.identity).map_err(Failure::from).and_then(|tx| call.forget_hypothetical(tx));
+            if forgotten.is_err() {
+                return Err(NoResult::Broken(PgError::new("XX000", "hypothetical indexes could not be taken away again")));
+            }
+        }
         result.map_err(|failure| NoResult::Refused(failure.into_call_error(progress::time_that_is_up(&deadline))))
     }
 
@@ -258,6 +264,8 @@ struct Call<'e> {
     workspace: &'e Workspace,
     limits: Limits,
     read_only: bool,
+    /// Hypothetical indexes may be left in the process.
+    hypothetical: bool,
     out: &'e mut Vec<u8>,
 }
 

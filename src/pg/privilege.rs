@@ -59,7 +59,11 @@ pub fn refresh(_: &Tx) -> Result<bool, PgError> {
             (*k).gates = [
                 function((*k).schema, c"execute_sql", &[pg_sys::TEXTOID, pg_sys::JSONBOID]),
                 function((*k).schema, c"execute_sql_write", &[pg_sys::TEXTOID, pg_sys::JSONBOID]),
-                function((*k).schema, c"explain_query", &[pg_sys::TEXTOID, pg_sys::JSONBOID, pg_sys::BOOLOID, pg_sys::TEXTOID]),
+                function(
+                    (*k).schema,
+                    c"explain_query",
+                    &[pg_sys::TEXTOID, pg_sys::JSONBOID, pg_sys::BOOLOID, pg_sys::TEXTOID, pg_sys::JSONBOID],
+                ),
             ];
         })
     };

@@ -4,6 +4,8 @@ import pytest
 
 from harness.caller import token_caller
 
+OURS = ["diagnose_query", "explore_database", "review_security"]
+
 SETUP = """
 create schema prompts;
 create type prompts.tone as enum ('dry', 'warm', 'very warm');
@@ -62,7 +64,7 @@ def complete(caller, name, argument, value="", **known):
 
 def test_list(reader):
     found = listed(reader)
-    assert list(found) == sorted(["dialogue", "look", "review", "structured.one", "writes"])
+    assert list(found) == sorted(["dialogue", "look", "review", "structured.one", "writes", *OURS])
     assert found["review"] == {
         "name": "review", "title": "Review a customer", "description": "Looks at a customer's orders.",
         "arguments": [{"name": "customer", "description": "Number of the customer", "required": True},
@@ -131,6 +133,13 @@ def test_completions(reader):
     assert values[0] == "orders" and "salary" not in values, "salary is nothing that the reader may see"
     assert "shop.orders" in complete(reader, "look", "table", "ord")["result"]["completion"]["values"]
     assert set(complete(reader, "look", "col_of", "", schema="shop", table="counter")["result"]["completion"]["values"]) == {"name", "n"}
+
+
+def test_those_that_come_with_the_extension(reader):
+    [(role, text)] = texts(get(reader, "explore_database", {"topic": "sales"}))
+    assert role == "user" and "sales" in text and "postgres" in text
+    assert "select 1" in texts(get(reader, "diagnose_query", {"query": "select 1"}))[0][1]
+    assert "policies" in texts(get(reader, "review_security"))[0][1]
 
 
 @pytest.mark.parametrize("name, argument, words", [("no_such", "x", "there is no prompt"), ("review", "tonne", 'no argument "tonne"'),

@@ -7,6 +7,8 @@ import pytest
 
 from harness.caller import token_caller
 
+OURS = "table:///{schema}/{name}"
+
 SETUP = """
 create schema res;
 create function res.motd() returns text language sql stable as $$ select 'Line one' || chr(10) || 'line "two"' $$;
@@ -66,7 +68,7 @@ def test_lists(reader):
     assert found["note://motd"] == {"uri": "note://motd", "name": "motd", "title": "Message of the day", "mimeType": "text/markdown",
                                     "description": "What everybody should know."}
     templates = {r["uriTemplate"]: r for r in reader.rpc("resources/templates/list").json()["result"]["resourceTemplates"]}
-    assert list(templates) == ["file:///{+path}", "odd://a.b+c(d)/{x", "shop://orders/{id}{?full}"]
+    assert list(templates) == ["file:///{+path}", "odd://a.b+c(d)/{x", "shop://orders/{id}{?full}", OURS]
     assert templates["file:///{+path}"]["mimeType"] == "text/plain"
 
 
@@ -113,6 +115,15 @@ def test_a_toolset_holds_for_resources(cluster, reader):
     assert [r["uri"] for r in kept.rpc("resources/list").json()["result"]["resources"]] == ["note://motd"]
     assert "there is no resource" in read(kept, "shop://facts")["error"]["message"]
     kept.close()
+
+
+def test_the_one_that_comes_with_the_extension(reader):
+    table = json.loads(content(reader, "table:///shop/orders")["text"])
+    assert table["name"] == "shop.orders" and table["columns"]
+    assert "42P01" in read(reader, "table:///shop/salary")["error"]["message"], "nothing that the reader may see"
+    answer = reader.rpc("completion/complete", {"ref": {"type": "ref/resource", "uri": OURS}, "argument": {"name": "name", "value": "or"},
+                                                "context": {"arguments": {"schema": "shop"}}}).json()
+    assert answer["result"]["completion"]["values"][0] == "orders"
 
 
 def test_completion_of_a_variable(reader):
