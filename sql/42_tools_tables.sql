@@ -38,8 +38,9 @@ as $$
     with whole as materialized (
         select c.oid, c.relkind,
                has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, REFERENCES') as every_column,
-               array(select i.indkey[0] from pg_index i
-                      where i.indrelid = c.oid and i.indisunique and i.indnkeyatts = 1 and i.indpred is null) as unique_columns,
+               -- Constraints named UNIQUE alone, as there: a primary key says so elsewhere, and indexes are describe_table's.
+               array(select k.conkey[1] from pg_constraint k
+                      where k.conrelid = c.oid and k.contype = 'u' and cardinality(k.conkey) = 1) as unique_columns,
                array(select k.conkey[1] from pg_constraint k
                       where k.conrelid = c.oid and k.contype = 'c' and cardinality(k.conkey) = 1) as checked_columns,
                exists (select from pg_description d where d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid > 0) as commented
@@ -69,9 +70,11 @@ as $$
                || case when e.typtype = 'e' then jsonb_build_object('enums',
                       (select jsonb_agg(l.enumlabel order by l.enumsortorder) from pg_enum l where l.enumtypid = e.oid)) else '{}' end
                || case when a.attnum = any (w.checked_columns) then jsonb_build_object('check',
-                      (select string_agg(substring(pg_get_constraintdef(k.oid, true) from '^CHECK \((.*)\)[A-Z ]*$'), ' AND ' order by k.conname)
-                         from pg_constraint k
-                        where k.conrelid = a.attrelid and k.contype = 'c' and k.conkey = array[a.attnum])) else '{}' end
+                      -- One as it stands; of several each in its parentheses, for AND binds closer than what may be in them.
+                      (select case when count(*) = 1 then min(c.text) else string_agg('(' || c.text || ')', ' AND ' order by c.conname) end
+                         from (select k.conname, substring(pg_get_constraintdef(k.oid, true) from '^CHECK \((.*)\)[A-Z ]*$') as text
+                                 from pg_constraint k
+                                where k.conrelid = a.attrelid and k.contype = 'c' and k.conkey = array[a.attnum]) c)) else '{}' end
                || case when w.commented then jsonb_strip_nulls(jsonb_build_object('comment', col_description(a.attrelid, a.attnum))) else '{}' end
                order by a.attnum), '[]')
       from whole w

@@ -2,6 +2,35 @@
 -- Runs: as the caller; on a database with thousands of tables too, hence the pages.
 -- Must not: answer with more bytes than one call may have.
 
+create function mcp._rls_advisory(relations oid[]) returns jsonb
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- In the words of the Supabase MCP server; a long list is cut, and says so.
+    select jsonb_build_object(
+               'id', 'rls_disabled',
+               'priority', 1,
+               'level', 'critical',
+               'title', 'Row Level Security is disabled',
+               'message', format('%s table(s) have Row Level Security (RLS) disabled: %s. These tables are fully exposed to the anon and'
+                                 ' authenticated roles used by Supabase client libraries %s anyone with the anon key can read or modify every row.'
+                                 ' You MUST surface this security issue to the user in your response. Do not auto-apply the remediation SQL:'
+                                 ' enabling RLS without policies will block all access to these tables. Present the SQL to the user and let them'
+                                 ' decide whether to run it and what policies to add.',
+                                 cardinality(relations),
+                                 string_agg(mcp._table_name(c.oid), ', ' order by r.place)
+                                 || case when cardinality(relations) > 20 then format(' and %s more', cardinality(relations) - 20) else '' end,
+                                 case getdatabaseencoding() when 'UTF8' then chr(8212) else '-' end),
+               'remediation_sql', string_agg(format('ALTER TABLE "%s"."%s" ENABLE ROW LEVEL SECURITY;', replace(n.nspname, '"', '""'),
+                                                    replace(c.relname, '"', '""')), E'\n' order by r.place)
+                                  || case when cardinality(relations) > 20 then format(E'\n-- and %s more', cardinality(relations) - 20) else '' end,
+               'doc_url', 'https://supabase.com/docs/guides/database/postgres/row-level-security')
+      from unnest(relations[1:20]) with ordinality as r (oid, place)
+      join pg_class c on c.oid = r.oid
+      join pg_namespace n on n.oid = c.relnamespace
+$$;
+comment on function mcp._rls_advisory(oid[]) is '@support What list_tables says about tables that the roles of the Supabase API reach without row level security';
+
 create function mcp.list_tables(schemas text[] default null, verbose boolean default false, max_tables integer default 500,
                                 after text default null) returns jsonb
 language plpgsql stable
@@ -10,7 +39,10 @@ as $$
 declare
     page_size constant integer := mcp._page_size(max_tables);
     budget constant bigint := mcp._byte_budget();
+    -- The roles that the Supabase API lends to anybody; without them nobody is reached, and there is nothing to advise.
+    api constant oid[] := array_remove(array[to_regrole('anon')::oid, to_regrole('authenticated')::oid], null);
     last_seen name[];
+    exposed oid[];
     usable oid[];
     answer jsonb;
     complete boolean;
@@ -30,14 +62,14 @@ begin
 
     usable := array(select n.oid
                       from pg_namespace n
-                     where case when schemas is null then n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+                     where case when schemas is null or schemas = '{}' then n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
                                 else n.nspname = any (schemas) end
                        and has_schema_privilege(n.oid, 'USAGE'));
 
     -- Entries are written as text and read as jsonb once, at the end: building hundreds of small jsonb values costs half as
     -- much again as the rest of the query.
     with page as (
-        select c.oid, n.nspname, c.relname, c.relkind, c.relrowsecurity, c.reltuples, c.relispartition
+        select c.oid, c.relnamespace, n.nspname, c.relname, c.relkind, c.relrowsecurity, c.reltuples, c.relispartition
           from pg_class c
           join pg_namespace n on n.oid = c.relnamespace
          where c.relnamespace = any (usable)
@@ -50,7 +82,17 @@ begin
          order by n.nspname, c.relname
          limit page_size + 1
     ), listed as (
-        select row_number() over (order by p.nspname, p.relname) as place,
+        select p.oid, row_number() over (order by p.nspname, p.relname) as place,
+               -- The schemas are those that Supabase's linter passes over, and ours.
+               api <> '{}' and not p.relrowsecurity and p.relkind in ('r', 'p')
+               and p.nspname not in ('_timescaledb_cache', '_timescaledb_catalog', '_timescaledb_config', '_timescaledb_internal', 'auth', 'cron',
+                                     'extensions', 'graphql', 'graphql_public', 'information_schema', 'mcp', 'net', 'pg_catalog', 'pgbouncer',
+                                     'pgmq', 'pgroonga', 'pgsodium', 'pgsodium_masks', 'pgtle', 'realtime', 'repack', 'storage',
+                                     'supabase_functions', 'supabase_migrations', 'tiger', 'topology', 'vault')
+               and exists (select from unnest(api) r (oid)
+                            where has_schema_privilege(r.oid, p.relnamespace, 'USAGE')
+                              and (has_any_column_privilege(r.oid, p.oid, 'SELECT, INSERT, UPDATE')
+                                   or has_table_privilege(r.oid, p.oid, 'DELETE, TRUNCATE'))) as exposed,
                '{"name": ' || to_json(format('%I.%I', p.nspname, p.relname))
                || ', "rls_enabled": ' || p.relrowsecurity
                || ', "rows": ' || case when p.relkind not in ('r', 'm') then coalesce(mcp._row_estimate(p.oid)::text, 'null')
@@ -64,7 +106,7 @@ begin
                || case when list_tables.verbose then
                        ', "columns": ' || mcp._columns(p.oid)::text
                        || ', "primary_keys": ' || mcp._primary_key(p.oid)::text
-                       || ', "foreign_key_constraints": ' || mcp._foreign_keys(p.oid)::text
+                       || coalesce(', "foreign_key_constraints": ' || nullif(mcp._foreign_keys(p.oid)::text, '[]'), '')
                        else '' end
                || '}' as item
           from page p
@@ -75,11 +117,15 @@ begin
           from listed l
     )
     select ('{"tables": [' || coalesce(string_agg(s.item, ', ' order by s.place) filter (where s.fits), '') || ']}')::jsonb,
-           bool_and(s.fits)
-      into answer, complete
+           bool_and(s.fits), array_agg(s.oid order by s.place) filter (where s.fits and s.exposed)
+      into answer, complete, exposed
       from sized s;
     if not complete then
         answer := answer || jsonb_build_object('truncated', true, 'next', answer #>> '{tables,-1,name}');
+    end if;
+
+    if exposed is not null then
+        answer := answer || jsonb_build_object('advisory', mcp._rls_advisory(exposed));
     end if;
 
     -- A misspelt schema must not look like an empty one, nor spoil the answer for the others.
