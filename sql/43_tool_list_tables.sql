@@ -141,8 +141,7 @@ end
 $$;
 comment on function mcp.list_tables(text[], boolean, integer, text) is
 '@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "List tables",
-      "args": {"schemas": "Only the tables of these schemas; all that you may use if left out.",
-               "verbose": "Also give columns, primary keys and foreign keys. Use it for a few schemas, or call describe_table for one table.",
-               "max_tables": "At most this many.",
-               "after": "The \"next\" of a truncated answer, to go on after it."}})
-Lists the tables, views, materialized views and foreign tables on which you have a privilege: name (ready for use in SQL), whether row level security is on, and an estimate of the rows.';
+      "args": {"schemas": "All that you may use if left out.",
+               "verbose": "Also columns, primary keys and foreign keys.",
+               "after": "The \"next\" of a truncated answer."}})
+Lists the tables and views that you may use: name (ready for SQL), row level security, estimated rows. describe_table tells more of one.';

@@ -2,7 +2,7 @@
 -- Runs: as the caller of get_logs, on bytes that mcp._read_log gave.
 -- Must not: fail on anything that stands in a log.
 
-create function mcp._log_entries(piece bytea, format text) returns table (start bigint, ending bigint, body text)
+create function mcp._log_entries(piece bytea, format text, within boolean) returns table (start bigint, ending bigint, body text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -34,7 +34,8 @@ begin
             -- CSV file is within quotes if the quotes from it to the end are odd: what a statement holds is not taken for an entry.
             select l.line, l.n, l.bytes,
                    (sum(l.bytes) over (order by l.n) - l.bytes)::bigint as place,
-                   l.looks and (format <> 'csvlog' or sum(l.quotes) over (order by l.n desc) % 2 = 0) as begins
+                   -- The first line of a piece from within a file may be the end of one.
+                   l.looks and (l.n > 1 or not within) and (format <> 'csvlog' or sum(l.quotes) over (order by l.n desc) % 2 = 0) as begins
               from lines l
              where l.n < (select max(m.n) from lines m)
         ), grouped as (
@@ -47,7 +48,7 @@ begin
          order by 1;
 end
 $$;
-comment on function mcp._log_entries(bytea, text) is '@support The entries that begin in a piece of a log file, with their places in it';
+comment on function mcp._log_entries(bytea, text, boolean) is '@support The entries that begin in a piece of a log file, with their places in it';
 
 create function mcp._log_time(written text) returns timestamptz
 language plpgsql stable strict

@@ -55,7 +55,7 @@ end
 $$;
 comment on function mcp._log_check() is '@support Raises if there are no log files, or the current user may not read them';
 
-create function mcp.get_logs(service text default 'postgres', iso_timestamp_start timestamptz default null, iso_timestamp_end timestamptz default null,
+create function mcp.get_logs(service text default 'postgres', iso_timestamp_start text default null, iso_timestamp_end text default null,
                              min_severity text default null, pattern text default null, max_lines integer default 100, before text default null)
 returns jsonb
 language plpgsql stable
@@ -69,6 +69,8 @@ declare
     left_to_read bigint := 4194304;
     step integer := 262144;
     found jsonb := '[]';
+    earliest_time constant timestamptz := mcp._log_time(iso_timestamp_start);
+    latest_time constant timestamptz := mcp._log_time(iso_timestamp_end);
     place text;
     ending bigint;
     beginning bigint;
@@ -82,6 +84,10 @@ begin
     if upper(min_severity) !~ '^(DEBUG[1-5]?|LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC)$' then
         raise exception 'there is no severity "%"', left(min_severity, 100)
             using errcode = 'invalid_parameter_value', hint = 'Severities: debug, log, warning, error, fatal, panic.';
+    end if;
+    if iso_timestamp_start is not null and earliest_time is null or iso_timestamp_end is not null and latest_time is null then
+        raise exception 'iso_timestamp_start and iso_timestamp_end must be times' using errcode = 'invalid_datetime_format',
+            hint = 'For example 2026-01-31T08:00:00Z.';
     end if;
     perform mcp._log_check();
     if before is not null and (before !~ '^.+:\d{1,18}$'
@@ -114,7 +120,8 @@ begin
             left_to_read := left_to_read - (ending - beginning);
             earliest := null;
             for entry in
-                select e.start, e.ending, e.body from mcp._log_entries(mcp._read_log(file.name, beginning, (ending - beginning)::integer), file.format) e
+                select e.start, e.ending, e.body from mcp._log_entries(mcp._read_log(file.name, beginning, (ending - beginning)::integer), file.format,
+                                                                       beginning > 0) e
                  order by e.start desc
             loop
                 earliest := beginning + entry.start;
@@ -122,13 +129,15 @@ begin
                 item := mcp._log_entry(entry.body, file.format);
                 continue when min_severity is not null and mcp._log_severity(item ->> 'error_severity') < wanted;
                 at := mcp._log_time(item ->> 'timestamp');
-                continue when at > iso_timestamp_end;
-                if at < iso_timestamp_start then
+                continue when at > latest_time;
+                if at < earliest_time then
                     -- What comes before is older still.
                     place := null;
                     exit files;
                 end if;
-                item := item || coalesce(jsonb_build_object('timestamp', to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')), '{}');
+                if at is not null then
+                    item := item || jsonb_build_object('timestamp', to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+                end if;
                 select jsonb_object_agg(k.key, case when length(k.value #>> '{}') > 2000
                                                     then to_jsonb(format('%s ... (cut, %s characters)', left(k.value #>> '{}', 2000), length(k.value #>> '{}')))
                                                     else k.value end)
@@ -154,9 +163,7 @@ begin
            || case when place is null then '{}' else jsonb_build_object('truncated', true, 'next', place) end;
 end
 $$;
-comment on function mcp.get_logs(text, timestamptz, timestamptz, text, text, integer, text) is
+comment on function mcp.get_logs(text, text, text, text, text, integer, text) is
 '@mcp({"kind": "tool", "features": ["debugging"], "title": "Get logs",
-      "args": {"min_severity": "error, warning, ...", "pattern": "Text that entries contain.",
-               "before": "\"next\" of a truncated answer."},
-      "output": {"result": "array", "truncated?": "boolean", "next?": "string"}})
-Gets the newest entries of the PostgreSQL server log, newest first. Use it to find errors.';
+      "args": {"pattern": "Plain text.", "before": "\"next\" of an answer."}, "output": {"result": "array"}})
+Gets entries of the PostgreSQL server log, newest first. Use it to find errors.';

@@ -54,7 +54,7 @@ as $$
 $$;
 comment on function mcp._any_word(regconfig, text) is '@support A search for any of the words of a text; null if it has none that count';
 
-create function mcp.search_docs(query text default null, max_results integer default 5, full_text boolean default false, graphql_query text default null)
+create function mcp.search_docs(query text default null, max_results integer default 5, whole_sections boolean default false, graphql_query text default null)
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -63,7 +63,7 @@ declare
     wanted text := nullif(btrim(left(query, 2000)), '');
     most integer := max_results;
     -- How much of a section is given: all, or what is around the words.
-    whole boolean := coalesce(full_text, false);
+    whole boolean := coalesce(whole_sections, false);
     graphql boolean := false;
     found jsonb;
 begin
@@ -116,10 +116,8 @@ begin
 end
 $$;
 comment on function mcp.search_docs(text, integer, boolean, text) is
-'@mcp({"kind": "tool", "features": ["docs"], "title": "Search docs",
-      "args": {"full_text": "Whole sections, not snippets.", "graphql_query": "As for Supabase; query is simpler."},
-      "output": {"result": {}, "note?": "string"}})
-Searches the documentation that is loaded in this database. Use it before answering from memory.';
+'@mcp({"kind": "tool", "features": ["docs"], "title": "Search docs", "args": {"graphql_query": "Supabase''s form of query."}})
+Searches the documentation loaded in this database. Call it before you answer from memory.';
 
 -- Needs the tool: see sql/49_supabase_docs.sql. The subselect is evaluated once and not for each row.
 alter table mcp._docs enable row level security;

@@ -59,6 +59,5 @@ begin
 end
 $$;
 comment on function mcp.list_storage_buckets(integer, text) is
-'@mcp({"kind": "tool", "features": ["storage"], "title": "List storage buckets", "args": {"after": "\"next\" of a truncated answer."},
-      "output": {"buckets": "array", "truncated?": "boolean", "next?": "string", "not_visible?": "string"}})
+'@mcp({"kind": "tool", "features": ["storage"], "title": "List storage buckets", "output": {"buckets": "array"}})
 Lists the buckets of Supabase Storage.';
