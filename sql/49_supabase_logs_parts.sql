@@ -2,6 +2,19 @@
 -- Runs: as the caller of get_logs, on bytes that mcp._read_log gave.
 -- Must not: fail on anything that stands in a log.
 
+create function mcp._log_line(bytes bytea) returns text
+language plpgsql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return convert_from(bytes, getdatabaseencoding());
+exception when others then
+    -- A question mark for every byte that is not ASCII. Escaping has doubled the backslashes that were there before.
+    return replace(regexp_replace(replace(encode(bytes, 'escape'), '\\', chr(1)), '\\[0-7]{3}', '?', 'g'), chr(1), '\');
+end
+$$;
+comment on function mcp._log_line(bytea) is '@support A line of a log as text, also if it is in another encoding';
+
 create function mcp._log_entries(piece bytea, format text, within boolean) returns table (start bigint, ending bigint, body text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -10,7 +23,7 @@ declare
     content text;
     escaped boolean := false;
 begin
-    -- A log may hold bytes of databases in other encodings. Escaped, they take more places than they had in the file.
+    -- A log may hold lines of databases in other encodings. If so it is split first, and each line is read by itself.
     begin
         content := convert_from(piece, getdatabaseencoding());
     exception when others then
@@ -19,16 +32,20 @@ begin
     end;
     return query
         with lines as (
-            select u.line, u.n,
-                   1 + case when escaped then octet_length(decode(u.line, 'escape')) else octet_length(u.line) end as bytes,
+            select u.line, u.n, u.bytes + 1 as bytes,
                    case format
-                       when 'jsonlog' then u.line ~ '^\{"'
+                       when 'jsonlog' then starts_with(u.line, '{"')
                        when 'csvlog' then u.line ~ '^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^,"]{1,40},'
-                       else u.line !~ '^\t' and u.line ~ '\m[[:alpha:]]+\d?:  '
-                            and u.line !~ '^[^\t]*?\m(DETAIL|HINT|QUERY|CONTEXT|LOCATION|STATEMENT|BACKTRACE):  '
+                       -- Here the lines that follow are indented, but for those with a word of their own.
+                       else case when starts_with(u.line, E'\t') then false
+                                 else u.line ~ '\m[[:alpha:]]+\d?:  '
+                                      and u.line !~ '^[^\t]*?\m(DETAIL|HINT|QUERY|CONTEXT|LOCATION|STATEMENT|BACKTRACE):  ' end
                    end as looks,
                    length(u.line) - length(replace(u.line, '"', '')) as quotes
-              from string_to_table(content, E'\n') with ordinality as u (line, n)
+              from (select case when t.odd then mcp._log_line(decode(t.line, 'escape')) else t.line end as line, t.n,
+                           case when t.odd then octet_length(decode(t.line, 'escape')) else octet_length(t.line) end as bytes
+                      from (select s.line, s.n, escaped and strpos(s.line, '\') > 0 as odd
+                              from string_to_table(content, E'\n') with ordinality as s (line, n)) t) u
         ), placed as (
             -- What follows the last line end is a line that is still being written, or nothing. A piece ends where an entry does, so a line of a
             -- CSV file is within quotes if the quotes from it to the end are odd: what a statement holds is not taken for an entry.
@@ -73,37 +90,39 @@ $$;
 comment on function mcp._log_severity(text) is '@support Rank of a severity in a log';
 
 create function mcp._log_stderr_entry(body text) returns jsonb
-language plpgsql stable strict
+language sql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    label text := 'event_message';
-    found jsonb := '{}';
-    prefix text;
-    stamp text;
-    line text;
-    part text[];
-begin
-    foreach line in array string_to_array(body, E'\n') loop
-        part := regexp_match(line, '^(.*?)\m([[:alpha:]]+\d?):  (.*)$');
-        if line like E'\t%' or part is null then
-            found := jsonb_set(found, array[label], to_jsonb(concat_ws(E'\n', found ->> label, ltrim(line, E'\t'))));
-        elsif part[2] in ('DETAIL', 'HINT', 'QUERY', 'CONTEXT', 'LOCATION', 'STATEMENT', 'BACKTRACE') then
-            label := case part[2] when 'STATEMENT' then 'query' when 'QUERY' then 'internal_query' else lower(part[2]) end;
-            -- The expression prefers the shortest, and so does its end.
-            found := jsonb_set(found, array[label], to_jsonb(substr(line, length(part[1]) + length(part[2]) + 4)));
-        else
-            prefix := part[1];
-            found := found || jsonb_build_object('error_severity', part[2], label, substr(line, length(part[1]) + length(part[2]) + 4));
-        end if;
-    end loop;
+    with lines as (
+        select l.line, l.n, case when starts_with(l.line, E'\t') then null else regexp_match(l.line, '^(.*?)\m([[:alpha:]]+\d?):  ') end as head
+          from string_to_table(body, E'\n') with ordinality as l (line, n)
+    ), grouped as (
+        select l.*, count(l.head) over (order by l.n) as part from lines l
+    ), parts as (
+        select g.part, min(g.head[1]) as prefix, min(g.head[2]) as word,
+               string_agg(case when g.head is null then ltrim(g.line, E'\t') else substr(g.line, length(g.head[1]) + length(g.head[2]) + 4) end,
+                          E'\n' order by g.n) as text
+          from grouped g
+         group by g.part
+    ), named as (
+        select case when p.part <= 1 then 'event_message' when p.word = 'STATEMENT' then 'query' when p.word = 'QUERY' then 'internal_query'
+                    else lower(p.word) end as key,
+               string_agg(p.text, E'\n' order by p.part) as text
+          from parts p
+         group by 1
+    )
     -- log_line_prefix is whatever the server's administrator wants. A time and "[pid]" are recognised, the rest is given as it is.
-    stamp := substring(prefix from '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?(?: (?:[A-Z]{1,5}|[+-]\d\d(?::?\d\d)?)\M)?');
-    return jsonb_strip_nulls(found || jsonb_build_object(
-               'timestamp', stamp,
-               'process_id', substring(prefix from '\[(\d+)\]')::bigint,
-               'prefix', nullif(regexp_replace(btrim(replace(regexp_replace(prefix, '\[\d+\]', ''), coalesce(stamp, ''), '')), '\s+', ' ', 'g'), '')));
-end
+    select (select jsonb_object_agg(n.key, n.text) from named n)
+           || (select jsonb_strip_nulls(jsonb_build_object(
+                          'error_severity', p.word,
+                          'timestamp', t.stamp,
+                          'process_id', substring(p.prefix from '\[(\d+)\]')::bigint,
+                          'prefix', nullif(regexp_replace(btrim(replace(regexp_replace(p.prefix, '\[\d+\]', ''), coalesce(t.stamp, ''), '')),
+                                                          '\s+', ' ', 'g'), '')))
+                 from parts p
+                cross join lateral (select substring(p.prefix from
+                      '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?(?: (?:[A-Z]{1,5}|[+-]\d\d(?::?\d\d)?)\M)?') as stamp) t
+                where p.part = 1)
 $$;
 comment on function mcp._log_stderr_entry(text) is '@support An entry of a log in text form, as jsonb';
 

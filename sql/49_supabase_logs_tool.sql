@@ -23,7 +23,7 @@ begin
     raise exception 'the logs of service "%" are not in the database', service
         using errcode = 'feature_not_supported',
               hint = 'They are under Logs in the Supabase dashboard'
-                     || coalesce(format('; on a self-hosted stack: docker compose logs %s', others ->> service), '')
+                     || coalesce('; on a self-hosted stack: docker compose logs ' || (others ->> service), '')
                      || '. Here there are logs of "postgres".';
 end
 $$;
@@ -71,6 +71,7 @@ declare
     found jsonb := '[]';
     earliest_time constant timestamptz := mcp._log_time(iso_timestamp_start);
     latest_time constant timestamptz := mcp._log_time(iso_timestamp_end);
+    simple constant boolean := coalesce(pattern !~ '["\\[:cntrl:]]', false);
     place text;
     ending bigint;
     beginning bigint;
@@ -125,8 +126,11 @@ begin
                  order by e.start desc
             loop
                 earliest := beginning + entry.start;
-                continue when pattern is not null and strpos(lower(entry.body), lower(pattern)) = 0;
+                -- Formats write quotes, backslashes and line ends in their own ways: what has none is looked for before anything is parsed.
+                continue when simple and strpos(lower(entry.body), lower(pattern)) = 0;
                 item := mcp._log_entry(entry.body, file.format);
+                continue when pattern is not null
+                          and not exists (select from jsonb_each_text(item) t where strpos(lower(t.value), lower(pattern)) > 0);
                 continue when min_severity is not null and mcp._log_severity(item ->> 'error_severity') < wanted;
                 at := mcp._log_time(item ->> 'timestamp');
                 continue when at > latest_time;
