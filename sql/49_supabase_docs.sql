@@ -38,7 +38,7 @@ comment on column mcp._doc_sections.source is 'Document that the section belongs
 comment on column mcp._doc_sections.place is 'Number of the section in its document, from 1';
 comment on column mcp._doc_sections.heading is 'Headings above the section, the outermost first, with > between them';
 comment on column mcp._doc_sections.body is 'Text of the section';
-comment on column mcp._doc_sections.words is 'Words to search: of the headings with weight A, of the text with weight D';
+comment on column mcp._doc_sections.words is 'Words to search: of the nearest heading with weight A, of those above it and the title with B, of the text with D';
 comment on constraint _doc_sections_pkey on mcp._doc_sections is 'A document has one section in each place';
 comment on constraint _doc_sections_source_fkey on mcp._doc_sections is 'Sections go with their document';
 
@@ -147,10 +147,11 @@ begin
     insert into mcp._docs (source, title, url, language) values (load_docs.source, named, load_docs.url, load_docs.language::text);
     insert into mcp._doc_sections (source, place, heading, body, words)
         select load_docs.source, p.place, h.heading, p.body,
-               -- tsvector has its own limit, 1 MB of words; a part is never near it.
-               setweight(to_tsvector(load_docs.language, concat_ws(' ', named, h.heading)), 'A') || setweight(to_tsvector(load_docs.language, p.body), 'D')
+               -- A tsvector has its own limit, 1 MB of words; a part is never near it.
+               setweight(to_tsvector(load_docs.language, h.own), 'A') || setweight(to_tsvector(load_docs.language, concat_ws(' ', named, h.heading)), 'B')
+               || setweight(to_tsvector(load_docs.language, p.body), 'D')
           from mcp._doc_parts(content) with ordinality as p (heading, body, place)
-         cross join lateral (select array_to_string(p.heading, ' > ') as heading) h;
+         cross join lateral (select array_to_string(p.heading, ' > ') as heading, coalesce(p.heading[cardinality(p.heading)], '') as own) h;
     get diagnostics sections = row_count;
     if sections = 0 then
         raise exception 'the document has no text' using errcode = 'invalid_parameter_value';

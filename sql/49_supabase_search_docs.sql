@@ -85,7 +85,7 @@ begin
          where l.config is not null
     ), hits as (
         select s.source, s.place, s.heading, s.body, d.title, d.url, l.config, l.any_word, s.words @@ l.every_word as best,
-               ts_rank_cd('{0.1, 0.2, 0.4, 1.0}', s.words, l.any_word, 1) as rank
+               ts_rank('{0.2, 0.2, 0.4, 1.0}', s.words, l.any_word) as rank
           from languages l
           join mcp._docs d on d.language = l.language
           join mcp._doc_sections s on s.source = d.source
