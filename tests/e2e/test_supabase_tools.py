@@ -61,10 +61,11 @@ def with_settings(site, role="agent", **settings):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_arguments_are_those_of_supabase(either, name):
-    schema = either.tools()[name]["inputSchema"]
+    tool = either.tools("all")[name]
+    schema = tool["inputSchema"]
     assert set(SHAPES[name]["arguments"]) <= set(schema["properties"])
     assert not schema.get("required"), "more than Supabase's own arguments may be given, none must be"
-    assert either.tools()[name]["annotations"]["readOnlyHint"] is True
+    assert tool["annotations"]["readOnlyHint"] is True
 
 
 @pytest.mark.parametrize("name", ["list_tables", "list_extensions"])

@@ -102,7 +102,15 @@ class Caller:
         """The SQLSTATE that the text ends with."""
         return self.sql(query, parameters).error.get("sqlstate")
 
-    def tools(self):
+    def tools(self, features=None):
+        """The first page of the list by name; of other features than the usual ones with `features`."""
+        if features is not None:
+            other = Caller(self.cluster, self.headers, tcp=self.tcp)
+            other.path = f"{self.path}/features={features}"
+            try:
+                return other.tools()
+            finally:
+                other.close()
         answer = self.rpc("tools/list")
         assert answer.status == 200, answer
         return {tool["name"]: tool for tool in answer.json()["result"]["tools"]}
