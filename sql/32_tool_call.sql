@@ -71,7 +71,7 @@ as $$
                'function', format('%I.%I', n.nspname, p.proname),
                'returns', f.returns,
                'args', (select coalesce(jsonb_agg(jsonb_build_object(
-                                   'name', a.name, 'type', format_type(a.type, null), 'required', a.required) order by a.place), '[]')
+                                   'name', a.name, 'type', format_type(a.type, -1), 'required', a.required) order by a.place), '[]')
                           from mcp._arguments(f.function) a))
       from mcp._find_tool(tool) f
       join pg_proc p on p.oid = f.function
@@ -135,16 +135,23 @@ begin
     if arguments = '{}' or arguments - 'project_id' = '{}' and not exists (select from mcp._arguments(function) i where i.name = 'project_id') then
         return source || '()';
     end if;
-    -- Only what was given is passed, so that defaults stay the function's own; models say null for what they leave out.
-    -- Types are named in full: the statement is parsed under the caller's search_path.
+    -- Only what was given is passed, so that defaults stay the function's own; models say null for what they leave out. Types are
+    -- named in full: the statement is parsed under the caller's search_path. 5.0 is an integer to JSON, though not to integer's input.
     return (
         select format('pg_catalog.jsonb_to_record($1) as a(%s) cross join lateral %s(%s)',
-                      coalesce(string_agg(format('%I %I.%I', i.name, n.nspname, t.typname), ', ' order by i.place), 'nothing pg_catalog.bool'),
+                      coalesce(string_agg(format('%I %s', i.name, case when p.padded then 'pg_catalog."numeric"' else p.type end), ', ' order by i.place),
+                               'nothing pg_catalog.bool'),
                       source,
-                      string_agg(format('%s%I => a.%I', case when i.is_variadic then 'variadic ' end, i.name, i.name), ', ' order by i.place))
+                      string_agg(format('%s%I => a.%I%s', case when i.is_variadic then 'variadic ' end, i.name, i.name,
+                                        case when p.padded then '::' || p.type end), ', ' order by i.place))
           from mcp._arguments(function) i
           join pg_type t on t.oid = i.type
           join pg_namespace n on n.oid = t.typnamespace
+         cross join lateral (
+               select format('%I.%I', n.nspname, t.typname) as type,
+                      i.type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+                      and case when jsonb_typeof(arguments -> i.name) = 'number' then scale((arguments ->> i.name)::numeric) > 0
+                                                                                      and min_scale((arguments ->> i.name)::numeric) = 0 end as padded) p
          where arguments ? i.name
            and (i.required or arguments -> i.name <> 'null'));
 end
@@ -159,6 +166,10 @@ as $$
 declare
     source constant text := mcp._call_source(function, arguments);
     max_rows integer;
+    -- The one column of "returns table (n integer)": PostgreSQL takes its rows for plain integers.
+    single constant text := case when returns = 'set' then (
+        select u.name from pg_proc p cross join lateral unnest(p.proargnames, p.proargmodes) u (name, mode)
+         where p.oid = function and u.mode in ('o', 'b', 't') and p.prorettype <> 'record'::regtype) end;
 begin
     -- Each form is one row with one jsonb object, as MCP wants structured results to be.
     if returns = 'jsonb' then
@@ -170,8 +181,9 @@ begin
                       '''rows'', coalesce(pg_catalog.jsonb_agg(s.r order by s.n) filter (where s.n operator(pg_catalog.<=) %1$s), ''[]''),'
                       ' ''row_count'', pg_catalog.count(*) filter (where s.n operator(pg_catalog.<=) %1$s),'
                       ' ''truncated'', pg_catalog.count(*) operator(pg_catalog.>) %1$s)'
-                      ' from (select pg_catalog.to_jsonb(f) as r, pg_catalog.row_number() over () as n from %2$s as f limit %3$s) s',
-                      max_rows, source, max_rows::bigint + 1);
+                      ' from (select %4$s as r, pg_catalog.row_number() over () as n from %2$s as f limit %3$s) s',
+                      max_rows, source, max_rows::bigint + 1,
+                      case when coalesce(single, '') = '' then 'pg_catalog.to_jsonb(f)' else format('pg_catalog.jsonb_build_object(%L, f)', single) end);
     end if;
     return case returns
         when 'row' then format('select pg_catalog.to_jsonb(f) from %s as f', source)

@@ -1,0 +1,270 @@
+-- Owns: how tools are listed: their entries as MCP has them, made of the catalogs and of the directive's words.
+-- Runs: as the caller, with the caller's rights; a client asks for it when it connects, and again when something may have changed.
+-- Must not: fail because of what somebody wrote into a comment, nor pass on what would make a client refuse the whole list.
+--
+-- It is one statement over all tools, with each type looked at once: a list of hundreds would take a hundred milliseconds one by one.
+
+create function mcp._annotations(volatility "char", title text, said jsonb) returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select jsonb_build_object('title', title,
+                                  'readOnlyHint', volatility <> 'v',
+                                  'destructiveHint', volatility = 'v',
+                                  'idempotentHint', volatility <> 'v',
+                                  'openWorldHint', false)
+               || coalesce((select jsonb_object_agg(s.key, s.value)
+                              from jsonb_each(case when jsonb_typeof(said) = 'object' then said else '{}' end) s
+                             where s.key in ('readOnlyHint', 'destructiveHint', 'idempotentHint', 'openWorldHint')
+                               and jsonb_typeof(s.value) = 'boolean'), '{}'));
+end
+$$;
+comment on function mcp._annotations("char", text, jsonb) is
+    '@support A tool''s hints: from the volatility of its function, changed where the directive says so';
+
+create function mcp._output_schema(said jsonb) returns jsonb
+language plpgsql immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select jsonb_build_object('type', 'object', 'properties', coalesce(jsonb_object_agg(o.name, o.schema), '{}'))
+               || case when count(*) filter (where o.required) > 0
+                       then jsonb_build_object('required', jsonb_agg(o.name order by o.place) filter (where o.required)) else '{}' end
+          from (select rtrim(k.key, '?') as name, k.key !~ '\?$' as required, k.place,
+                       case jsonb_typeof(k.value) when 'string' then jsonb_build_object('type', k.value)
+                                                  when 'object' then k.value else '{}' end as schema
+                  from jsonb_each(said) with ordinality as k (key, value, place)) o);
+end
+$$;
+comment on function mcp._output_schema(jsonb) is
+    '@support JSON Schema of a result whose keys a directive lists: {"tables": "array", "next?": "string"}, where ? is for a key that may be missing';
+
+create function mcp._sane_schema(schema jsonb, depth integer default 0) returns boolean
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- Clients compile schemas, and some drop all tools of a server for one that does not compile. Keywords beyond these are not needed here.
+    return jsonb_typeof(schema) = 'object' and depth < 8 and not exists (
+        select from jsonb_each(schema) k (key, value)
+         where not coalesce(case
+                   when k.key = 'type' then
+                       k.value <@ '["string", "number", "integer", "boolean", "array", "object", "null"]' and k.value <> '[]'
+                   when k.key in ('title', 'description', 'format') then jsonb_typeof(k.value) = 'string'
+                   when k.key in ('default', 'const') then true
+                   when k.key = 'examples' then jsonb_typeof(k.value) = 'array'
+                   when k.key = 'enum' then jsonb_typeof(k.value) = 'array' and k.value <> '[]'
+                   when k.key in ('minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum') then jsonb_typeof(k.value) = 'number'
+                   when k.key = 'multipleOf' then jsonb_typeof(k.value) = 'number' and k.value > '0'
+                   when k.key in ('minLength', 'maxLength', 'minItems', 'maxItems', 'minProperties', 'maxProperties') then
+                       jsonb_typeof(k.value) = 'number' and k.value #>> '{}' ~ '^[0-9]{1,10}$'
+                   when k.key = 'uniqueItems' then jsonb_typeof(k.value) = 'boolean'
+                   when k.key = 'pattern' then jsonb_typeof(k.value) = 'string' and mcp._portable_pattern(k.value #>> '{}')
+                   when k.key = 'required' then
+                       jsonb_typeof(k.value) = 'array' and not jsonb_path_exists(k.value, '$[*] ? (@.type() != "string")')
+                   when k.key = 'additionalProperties' and jsonb_typeof(k.value) = 'boolean' then true
+                   when k.key in ('items', 'additionalProperties', 'not') then mcp._sane_schema(k.value, depth + 1)
+                   when k.key = 'properties' then jsonb_typeof(k.value) = 'object'
+                       and (select coalesce(bool_and(mcp._sane_schema(p.value, depth + 1)), true) from jsonb_each(k.value) p)
+                   when k.key in ('anyOf', 'oneOf', 'allOf') then jsonb_typeof(k.value) = 'array' and k.value <> '[]'
+                       and (select bool_and(mcp._sane_schema(p.value, depth + 1)) from jsonb_array_elements(k.value) p)
+               end, false));
+end
+$$;
+comment on function mcp._sane_schema(jsonb, integer) is
+    '@support Whether what stands for a schema in a directive is JSON Schema that every client can read; other than that is left out of the list';
+
+create function mcp._sane_output(said jsonb) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_typeof(said) = 'object'
+           and coalesce((select bool_and(case jsonb_typeof(k.value) when 'string' then mcp._sane_schema(jsonb_build_object('type', k.value))
+                                                                    else mcp._sane_schema(k.value) end)
+                           from jsonb_each(case when jsonb_typeof(said) = 'object' then said else '{}' end) k), true)
+$$;
+comment on function mcp._sane_output(jsonb) is '@support Whether the keys of a result are described as mcp._output_schema reads them';
+
+create function mcp._said_schema(said jsonb, trusted boolean) returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return case when jsonb_typeof(said -> 'schema') = 'object' and (trusted or mcp._sane_schema(said -> 'schema')) then said -> 'schema' else '{}' end
+           || case when jsonb_typeof(said -> 'description') = 'string' then jsonb_build_object('description', said -> 'description') else '{}' end;
+end
+$$;
+comment on function mcp._said_schema(jsonb, boolean) is '@support What a directive says of an argument with an object: {"description": ..., "schema": {...}}';
+
+create function mcp._input_schemas(functions oid[], directives jsonb[], brief boolean[]) returns table (function oid, schema jsonb)
+language plpgsql stable rows 200
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+        with asked as materialized (
+            select f.oid, f.directive, f.brief, p.pronargs - p.pronargdefaults as needed, p.pronargdefaults, p.proargnames, p.proargmodes,
+                   coalesce(p.proallargtypes, p.proargtypes::oid[]) as types, d.expressions,
+                   cardinality(d.expressions) = p.pronargdefaults as split
+              from unnest(functions, directives, brief) f (oid, directive, brief)
+              join pg_proc p on p.oid = f.oid
+             -- All defaults in one text; what a comma within one divides wrongly shows by their number.
+             cross join lateral (select string_to_array(pg_get_expr(p.proargdefaults, 'pg_proc'::regclass), ', ') as expressions) d
+             where p.pronargs > 0
+        ), arguments as materialized (
+            select a.oid, u.name, u.type, u.n, a.brief, a.directive -> 'args' -> u.name as said, a.needed,
+                   row_number() over (partition by a.oid order by u.n) as place, a.pronargdefaults, a.expressions, a.split
+              from asked a
+             cross join lateral unnest(a.proargnames, a.types, a.proargmodes) with ordinality u (name, type, mode, n)
+             where coalesce(u.mode, 'i') in ('i', 'b', 'v')
+        ), schemas as materialized (
+            select t.type, t.brief, mcp._type_schema(t.type, brief => t.brief) as schema
+              from (select distinct a.type, a.brief from arguments a) t
+        ), defaults as (
+            select a.oid, a.name, a.place, a.place <= a.needed as required, a.said, a.brief, s.schema,
+                   case when a.place <= a.needed then null
+                        when a.split then a.expressions[a.place - a.needed]
+                        else pg_get_function_arg_default(a.oid, a.n::integer) end as expression
+              from arguments a
+              join schemas s on s.type = a.type and s.brief = a.brief
+        ), words as (
+            select d.oid, d.name, d.place, d.required,
+                   d.schema
+                   || case when d.expression is null or starts_with(d.expression, 'NULL::') then '{}'
+                           when d.expression in ('true', 'false') then jsonb_build_object('default', d.expression::boolean)
+                           else coalesce((select jsonb_build_object('default', v) from mcp._default_value(d.expression, d.schema) v where v is not null), '{}') end
+                   || case jsonb_typeof(d.said) when 'string' then jsonb_build_object('description', d.said)
+                                                when 'object' then mcp._said_schema(d.said, d.brief) else '{}' end as schema
+              from defaults d
+        )
+        select w.oid, jsonb_build_object('type', 'object', 'additionalProperties', false, 'properties', jsonb_object_agg(w.name, w.schema))
+                      || case when bool_or(w.required) then jsonb_build_object('required', jsonb_agg(w.name order by w.place) filter (where w.required))
+                              else '{}' end
+          from words w
+         group by w.oid;
+end
+$$;
+comment on function mcp._input_schemas(oid[], jsonb[], boolean[]) is
+    '@support JSON Schema of the arguments of functions: names, types and defaults from the catalog, words from their directives; none for one without arguments';
+
+create function mcp._result_schemas(functions oid[], shapes text[]) returns table (function oid, schema jsonb)
+language plpgsql stable rows 200
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+        with asked as materialized (
+            select f.oid, f.returns, p.prorettype as type, p.proargnames, p.proallargtypes, p.proargmodes,
+                   -- The rows of a function with one nameless column are that column's values.
+                   coalesce(p.proargmodes::text[] && '{o,b,t}', false) as named, p.prorettype = 'record'::regtype as listed
+              from unnest(functions, shapes) f (oid, returns)
+              join pg_proc p on p.oid = f.oid
+        ), columns as materialized (
+            select a.oid, coalesce(nullif(u.name, ''), 'column' || row_number() over (partition by a.oid order by u.n)) as name, u.type
+              from asked a
+             cross join lateral unnest(a.proargnames, a.proallargtypes, a.proargmodes) with ordinality u (name, type, mode, n)
+             where (a.returns = 'set' or a.returns = 'row' and a.listed) and a.named and u.mode in ('o', 'b', 't')
+        ), schemas as materialized (
+            select t.type, mcp._value_schema(t.type) as schema
+              from (select c.type from columns c union select a.type from asked a where a.returns in ('row', 'set', 'scalar') and not a.listed) t
+        ), rows as (
+            select c.oid, jsonb_build_object('type', 'object', 'properties', jsonb_object_agg(c.name, s.schema)) as schema
+              from columns c join schemas s on s.type = c.type
+             group by c.oid
+        ), items as (
+            select a.oid, a.returns,
+                   case when r.oid is not null then r.schema
+                        -- A row of nulls is a row still.
+                        when a.returns in ('row', 'set') and s.schema -> 'type' @> '"object"' then jsonb_build_object('type', 'object') || (s.schema - 'type')
+                        else s.schema end as schema
+              from asked a
+              left join rows r on r.oid = a.oid
+              left join schemas s on s.type = a.type
+        )
+        select i.oid, case i.returns
+                   when 'set' then jsonb_build_object(
+                       'type', 'object', 'required', '["rows", "row_count", "truncated"]'::jsonb,
+                       'properties', jsonb_build_object('rows', jsonb_build_object('type', 'array', 'items', i.schema),
+                                                        'row_count', '{"type": "integer"}'::jsonb, 'truncated', '{"type": "boolean"}'::jsonb))
+                   when 'row' then i.schema
+                   when 'void' then '{"type": "object", "properties": {"result": {"type": "null"}}}'
+                   when 'scalar' then jsonb_build_object('type', 'object', 'properties', jsonb_build_object('result', i.schema),
+                                                         'required', '["result"]'::jsonb)
+                   else '{"type": "object"}' end
+          from items i;
+end
+$$;
+comment on function mcp._result_schemas(oid[], text[]) is
+    '@support JSON Schema of the results of functions, as mcp._tool_statement makes them, from what they are declared to return';
+
+create function mcp._tools("only" jsonb default '[]', read_only boolean default false) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    lists constant jsonb := case
+        when "only" <> '[]' then "only"
+        else jsonb_build_array(to_jsonb(regexp_split_to_array(
+                 btrim(coalesce(nullif(btrim(current_setting('supabase_mcp.features', true)), ''), 'database,debugging,development,docs,custom')),
+                 '\s*,\s*'))) end;
+begin
+    -- Of several functions of one name schema mcp's is the tool, else the oldest. A variant (execute_sql_write) is no tool of
+    -- its own: whoever may execute both it and the tool sees the tool in the variant's words. mcp._find_tool chooses alike.
+    return (
+        with marked as materialized (
+            select * from mcp._marked()
+        ), variants as materialized (
+            select left(m.tool, -6) as tool, m.volatility, m.directive from marked m where m.kind = 'variant' and m.tool like '%\_write'
+        ), tools as materialized (
+            select distinct on (m.tool) m.tool, m.function, m.features, m.ours, m.returns, m.definer, coalesce(v.volatility, m.volatility) as volatility,
+                   coalesce(v.directive, m.directive) as directive
+              from marked m
+              left join variants v on m.ours and v.tool = m.tool and read_only is not true
+             where m.kind = 'tool'
+             order by m.tool, m.ours desc, m.function
+        ), titled as materialized (
+            select t.*, case when jsonb_typeof(t.directive -> 'title') = 'string' then left(t.directive ->> 'title', 200)
+                             else upper(left(t.tool, 1)) || replace(substr(t.tool, 2), '_', ' ') end as title
+              from tools t
+             where mcp._in_toolset(t.tool, t.features, lists)
+               and (read_only is not true or t.volatility <> 'v')
+        ), chosen as (
+            select array_agg(t.function) as functions, array_agg(t.directive) as directives, array_agg(t.ours) as ours,
+                   array_agg(t.function) filter (where not t.ours) as others, array_agg(t.returns) filter (where not t.ours) as shapes
+              from titled t
+        ), inputs as materialized (
+            select i.* from chosen c cross join lateral mcp._input_schemas(c.functions, c.directives, c.ours) i
+        ), results as materialized (
+            select r.* from chosen c cross join lateral mcp._result_schemas(c.others, c.shapes) r
+        )
+        select coalesce(
+                   jsonb_agg(
+                       jsonb_build_object('name', t.tool,
+                                          'title', t.title,
+                                          'inputSchema', coalesce(i.schema, '{"type": "object", "properties": {}, "additionalProperties": false}'),
+                                          'annotations', case when t.directive ? 'annotations' then mcp._annotations(t.volatility, t.title, t.directive -> 'annotations')
+                                              else jsonb_build_object('title', t.title, 'readOnlyHint', t.volatility <> 'v', 'destructiveHint', t.volatility = 'v',
+                                                                      'idempotentHint', t.volatility <> 'v', 'openWorldHint', false) end)
+                       || case when jsonb_typeof(t.directive -> 'output') = 'object' and (t.ours or t.returns = 'jsonb' and mcp._sane_output(t.directive -> 'output'))
+                               then jsonb_build_object('outputSchema', mcp._output_schema(t.directive -> 'output'))
+                               when r.schema is not null then jsonb_build_object('outputSchema', r.schema) else '{}' end
+                       || case when t.definer and not t.ours
+                               then jsonb_build_object('description', ltrim((t.directive ->> 'description') || E'\n', E'\n') || (
+                                        select format('Runs with the rights of its owner %I.', o.rolname)
+                                          from pg_proc p join pg_roles o on o.oid = p.proowner where p.oid = t.function))
+                               when t.directive ->> 'description' = '' then '{}'
+                               else jsonb_build_object('description', t.directive -> 'description') end
+                       order by t.tool collate "C"),
+                   '[]')
+          from titled t
+          left join inputs i on i.function = t.function
+          left join results r on r.function = t.function);
+end
+$$;
+comment on function mcp._tools(jsonb, boolean) is
+    '@support The tools of the current user, as MCP lists them, ordered by name: those that some lists of words allow (see mcp._in_toolset), or those of the features in the setting supabase_mcp.features';
