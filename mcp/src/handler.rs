@@ -14,8 +14,8 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, CompletionInfo, CustomRequest, CustomResult,
     DiscoverResult, ErrorCode, ErrorData, GetPromptRequestParams, GetPromptResponse, GetPromptResult, Implementation,
     InitializeRequestParams, InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ServerCapabilities,
-    ServerConfig,
+    PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResultType,
+    ServerCapabilities, ServerConfig,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use serde::de::DeserializeOwned;
@@ -269,7 +269,8 @@ impl ServerHandler for Handler {
     ) -> Result<GetPromptResponse, ErrorData> {
         let arguments =
             serde_json::to_vec(&request.arguments.unwrap_or_default()).map_err(|e| ErrorData::invalid_params(e.to_string(), None))?;
-        let prompt: GetPromptResult = self.ask(JobKind::Prompt, &request.name, &arguments, &context).await?;
+        let mut prompt: GetPromptResult = self.ask(JobKind::Prompt, &request.name, &arguments, &context).await?;
+        prompt.result_type = Some(ResultType::COMPLETE);
         Ok(prompt.into())
     }
 
@@ -278,7 +279,8 @@ impl ServerHandler for Handler {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let contents: ReadResourceResult = self.ask(JobKind::Resource, &request.uri, b"{}", &context).await?;
+        let mut contents: ReadResourceResult = self.ask(JobKind::Resource, &request.uri, b"{}", &context).await?;
+        contents.result_type = Some(ResultType::COMPLETE);
         Ok(contents.into())
     }
 

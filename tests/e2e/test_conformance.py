@@ -18,11 +18,36 @@ from harness.world import build_world
 
 LISTS = Path(__file__).parents[1] / "clients"
 
-# The one example tool of the suite that SQL can be: a tool that fails.
+# Of the suite's example server what SQL can be: a tool that fails, its resources and its prompts.
 FIXTURE = """
 create function public.test_error_handling() returns text language plpgsql stable as
     $$begin raise 'This tool intentionally returns an error for testing'; end$$;
 comment on function public.test_error_handling() is e'@mcp({"kind": "tool"})\\nFails on purpose.';
+
+create function public.static_text() returns text language sql stable as $$ select 'This is the content of the static text resource.' $$;
+comment on function public.static_text() is '@mcp({"kind": "resource", "uri": "test://static-text"})';
+create function public.static_binary() returns bytea language sql stable as $$ select decode('89504e470d0a1a0a', 'hex') $$;
+comment on function public.static_binary() is '@mcp({"kind": "resource", "uri": "test://static-binary", "mime": "image/png"})';
+create function public.templated(id text) returns jsonb language sql stable as
+    $$ select jsonb_build_object('id', id, 'templateTest', true, 'data', 'Data for ID: ' || id) $$;
+comment on function public.templated(text) is '@mcp({"kind": "resource", "uri": "test://template/{id}/data"})';
+
+create function public.test_simple_prompt() returns text language sql stable as $$ select 'This is a simple prompt for testing.' $$;
+comment on function public.test_simple_prompt() is e'@mcp({"kind": "prompt"})\\nSimple.';
+create function public.test_prompt_with_arguments(arg1 text, arg2 text) returns text language sql stable as
+    $$ select format('Prompt with arguments: arg1=%L, arg2=%L', arg1, arg2) $$;
+comment on function public.test_prompt_with_arguments(text, text) is e'@mcp({"kind": "prompt", "args": {"arg1": {"complete": ["test1", "test2"]}}})\\nArguments.';
+create function public.test_prompt_with_embedded_resource("resourceUri" text) returns jsonb language sql stable as
+    $$ select jsonb_build_array(
+           jsonb_build_object('role', 'user', 'content', jsonb_build_object('type', 'resource', 'resource',
+               jsonb_build_object('uri', "resourceUri", 'mimeType', 'text/plain', 'text', 'Embedded resource content for testing.'))),
+           'Please process the embedded resource above.') $$;
+comment on function public.test_prompt_with_embedded_resource(text) is e'@mcp({"kind": "prompt"})\\nA resource.';
+create function public.test_prompt_with_image() returns jsonb language sql stable as
+    $$ select jsonb_build_array(
+           jsonb_build_object('role', 'user', 'content', jsonb_build_object('type', 'image', 'data', 'iVBORw0KGgo=', 'mimeType', 'image/png')),
+           'Please analyze the image above.') $$;
+comment on function public.test_prompt_with_image() is e'@mcp({"kind": "prompt"})\\nAn image.';
 """
 
 
