@@ -279,7 +279,12 @@ impl ServerHandler for Handler {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let mut contents: ReadResourceResult = self.ask(JobKind::Resource, &request.uri, b"{}", &context).await?;
+        let mut contents: ReadResourceResult = self.ask(JobKind::Resource, &request.uri, b"{}", &context).await.map_err(|mut error| {
+            if error.code == ErrorCode::RESOURCE_NOT_FOUND {
+                error.data = Some(serde_json::json!({"uri": request.uri}));
+            }
+            error
+        })?;
         contents.result_type = Some(ResultType::COMPLETE);
         Ok(contents.into())
     }
