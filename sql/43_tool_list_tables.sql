@@ -3,31 +3,34 @@
 -- Must not: answer with more bytes than one call may have.
 
 create function mcp._rls_advisory(relations oid[]) returns jsonb
-language sql stable strict
+language plpgsql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
+begin
     -- In the words of the Supabase MCP server; a long list is cut, and says so.
-    select jsonb_build_object(
-               'id', 'rls_disabled',
-               'priority', 1,
-               'level', 'critical',
-               'title', 'Row Level Security is disabled',
-               'message', format('%s table(s) have Row Level Security (RLS) disabled: %s. These tables are fully exposed to the anon and'
-                                 ' authenticated roles used by Supabase client libraries %s anyone with the anon key can read or modify every row.'
-                                 ' You MUST surface this security issue to the user in your response. Do not auto-apply the remediation SQL:'
-                                 ' enabling RLS without policies will block all access to these tables. Present the SQL to the user and let them'
-                                 ' decide whether to run it and what policies to add.',
-                                 cardinality(relations),
-                                 string_agg(mcp._table_name(c.oid), ', ' order by r.place)
-                                 || case when cardinality(relations) > 20 then format(' and %s more', cardinality(relations) - 20) else '' end,
-                                 case getdatabaseencoding() when 'UTF8' then chr(8212) else '-' end),
-               'remediation_sql', string_agg(format('ALTER TABLE "%s"."%s" ENABLE ROW LEVEL SECURITY;', replace(n.nspname, '"', '""'),
-                                                    replace(c.relname, '"', '""')), E'\n' order by r.place)
-                                  || case when cardinality(relations) > 20 then format(E'\n-- and %s more', cardinality(relations) - 20) else '' end,
-               'doc_url', 'https://supabase.com/docs/guides/database/postgres/row-level-security')
-      from unnest(relations[1:20]) with ordinality as r (oid, place)
-      join pg_class c on c.oid = r.oid
-      join pg_namespace n on n.oid = c.relnamespace
+    return (
+        select jsonb_build_object(
+                   'id', 'rls_disabled',
+                   'priority', 1,
+                   'level', 'critical',
+                   'title', 'Row Level Security is disabled',
+                   'message', format('%s table(s) have Row Level Security (RLS) disabled: %s. These tables are fully exposed to the anon and'
+                                     ' authenticated roles used by Supabase client libraries %s anyone with the anon key can read or modify every row.'
+                                     ' You MUST surface this security issue to the user in your response. Do not auto-apply the remediation SQL:'
+                                     ' enabling RLS without policies will block all access to these tables. Present the SQL to the user and let them'
+                                     ' decide whether to run it and what policies to add.',
+                                     cardinality(relations),
+                                     string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by r.place)
+                                     || case when cardinality(relations) > 20 then format(' and %s more', cardinality(relations) - 20) else '' end,
+                                     case getdatabaseencoding() when 'UTF8' then chr(8212) else '-' end),
+                   'remediation_sql', string_agg(format('ALTER TABLE "%s"."%s" ENABLE ROW LEVEL SECURITY;', replace(n.nspname, '"', '""'),
+                                                        replace(c.relname, '"', '""')), E'\n' order by r.place)
+                                      || case when cardinality(relations) > 20 then format(E'\n-- and %s more', cardinality(relations) - 20) else '' end,
+                   'doc_url', 'https://supabase.com/docs/guides/database/postgres/row-level-security')
+          from unnest(relations[1:20]) with ordinality as r (oid, place)
+          join pg_class c on c.oid = r.oid
+          join pg_namespace n on n.oid = c.relnamespace);
+end
 $$;
 comment on function mcp._rls_advisory(oid[]) is '@support What list_tables says about tables that the roles of the Supabase API reach without row level security';
 
@@ -42,6 +45,7 @@ declare
     -- The roles that the Supabase API lends to anybody; without them nobody is reached, and there is nothing to advise.
     api constant oid[] := array_remove(array[to_regrole('anon')::oid, to_regrole('authenticated')::oid], null);
     last_seen name[];
+    reachable oid[];
     exposed oid[];
     usable oid[];
     answer jsonb;
@@ -66,6 +70,16 @@ begin
                                 else n.nspname = any (schemas) end
                        and has_schema_privilege(n.oid, 'USAGE'));
 
+    -- But for those that Supabase's linter passes over, and ours.
+    reachable := array(select n.oid
+                         from pg_namespace n
+                        where n.oid = any (usable)
+                          and exists (select from unnest(api) r (oid) where has_schema_privilege(r.oid, n.oid, 'USAGE'))
+                          and n.nspname not in ('_timescaledb_cache', '_timescaledb_catalog', '_timescaledb_config', '_timescaledb_internal', 'auth',
+                                                'cron', 'extensions', 'graphql', 'graphql_public', 'information_schema', 'mcp', 'net', 'pg_catalog',
+                                                'pgbouncer', 'pgmq', 'pgroonga', 'pgsodium', 'pgsodium_masks', 'pgtle', 'realtime', 'repack',
+                                                'storage', 'supabase_functions', 'supabase_migrations', 'tiger', 'topology', 'vault'));
+
     -- Entries are written as text and read as jsonb once, at the end: building hundreds of small jsonb values costs half as
     -- much again as the rest of the query.
     with page as (
@@ -83,16 +97,12 @@ begin
          limit page_size + 1
     ), listed as (
         select p.oid, row_number() over (order by p.nspname, p.relname) as place,
-               -- The schemas are those that Supabase's linter passes over, and ours.
-               api <> '{}' and not p.relrowsecurity and p.relkind in ('r', 'p')
-               and p.nspname not in ('_timescaledb_cache', '_timescaledb_catalog', '_timescaledb_config', '_timescaledb_internal', 'auth', 'cron',
-                                     'extensions', 'graphql', 'graphql_public', 'information_schema', 'mcp', 'net', 'pg_catalog', 'pgbouncer',
-                                     'pgmq', 'pgroonga', 'pgsodium', 'pgsodium_masks', 'pgtle', 'realtime', 'repack', 'storage',
-                                     'supabase_functions', 'supabase_migrations', 'tiger', 'topology', 'vault')
-               and exists (select from unnest(api) r (oid)
-                            where has_schema_privilege(r.oid, p.relnamespace, 'USAGE')
-                              and (has_any_column_privilege(r.oid, p.oid, 'SELECT, INSERT, UPDATE')
-                                   or has_table_privilege(r.oid, p.oid, 'DELETE, TRUNCATE'))) as exposed,
+               -- SELECT of the first, the common case, is the cheapest to ask for.
+               p.relnamespace = any (reachable) and not p.relrowsecurity and p.relkind in ('r', 'p')
+               and (has_table_privilege(api[1], p.oid, 'SELECT')
+                    or has_any_column_privilege(api[1], p.oid, 'SELECT, INSERT, UPDATE') or has_table_privilege(api[1], p.oid, 'DELETE, TRUNCATE')
+                    or has_any_column_privilege(api[2], p.oid, 'SELECT, INSERT, UPDATE') or has_table_privilege(api[2], p.oid, 'DELETE, TRUNCATE'))
+               as exposed,
                '{"name": ' || to_json(format('%I.%I', p.nspname, p.relname))
                || ', "rls_enabled": ' || p.relrowsecurity
                || ', "rows": ' || case when p.relkind not in ('r', 'm') then coalesce(mcp._row_estimate(p.oid)::text, 'null')

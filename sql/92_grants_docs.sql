@@ -4,7 +4,8 @@
 -- USAGE on the schema only.
 
 grant select on mcp._docs, mcp._doc_sections to public;
-grant insert, delete on mcp._docs, mcp._doc_sections to mcp_admin;
+grant insert (source, title, url, language), delete on mcp._docs to mcp_admin;
+grant insert, delete on mcp._doc_sections to mcp_admin;
 grant select on mcp.docs to mcp_admin;
 grant execute on function mcp.load_docs(text, text, text, text, regconfig) to mcp_admin;
 grant execute on function mcp.drop_docs(text) to mcp_admin;
