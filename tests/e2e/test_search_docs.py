@@ -190,9 +190,9 @@ def test_readers_change_nothing(library, statement):
 
 
 def test_nothing_loaded_says_so(cluster):
-    cluster.sql("create database bare")
-    cluster.sql("create extension supabase_mcp", database="bare")
-    answer = cluster.value("select mcp.search_docs('x')", database="bare")
+    cluster.sql("create database docs_none")
+    cluster.sql("create extension supabase_mcp", database="docs_none")
+    answer = cluster.value("select mcp.search_docs('x')", database="docs_none")
     assert answer == {"result": [], "note": "No documents are loaded. An administrator loads some by mcp.load_docs."}
 
 
