@@ -6,7 +6,13 @@ create function mcp._rls_advisory(relations oid[]) returns jsonb
 language plpgsql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    dash text := '-';
 begin
+    -- By itself: within the statement below it would be made when that is planned, and most encodings do not have it.
+    if getdatabaseencoding() = 'UTF8' then
+        dash := chr(8212);
+    end if;
     -- In the words of the Supabase MCP server; a long list is cut, and says so.
     return (
         select jsonb_build_object(
@@ -22,7 +28,7 @@ begin
                                      cardinality(relations),
                                      string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by r.place)
                                      || case when cardinality(relations) > 20 then format(' and %s more', cardinality(relations) - 20) else '' end,
-                                     case getdatabaseencoding() when 'UTF8' then chr(8212) else '-' end),
+                                     dash),
                    'remediation_sql', string_agg(format('ALTER TABLE "%s"."%s" ENABLE ROW LEVEL SECURITY;', replace(n.nspname, '"', '""'),
                                                         replace(c.relname, '"', '""')), E'\n' order by r.place)
                                       || case when cardinality(relations) > 20 then format(E'\n-- and %s more', cardinality(relations) - 20) else '' end,

@@ -138,6 +138,14 @@ def test_advisory_on_many_tables_is_cut(site, developer):
     assert len(commands) == 21 and commands[0] == 'ALTER TABLE "open"."T 00""" ENABLE ROW LEVEL SECURITY;' and commands[20] == "-- and 3 more"
 
 
+@pytest.mark.parametrize("encoding", ["euc_jp", "sql_ascii", "latin1"])
+def test_advisory_in_another_encoding(site, encoding):
+    site.sql(f"create database {encoding} template template0 encoding '{encoding}' locale 'C'")
+    site.sql("create extension supabase_mcp; create table plain (a integer); grant select on plain to anon", database=encoding)
+    text = "select mcp.list_tables('{public}') -> 'advisory' ->> 'message' ~ 'client libraries - anyone'"
+    assert site.value(text, database=encoding) is True
+
+
 def test_without_supabases_roles_there_is_no_advisory():
     one = Cluster().start()
     try:
