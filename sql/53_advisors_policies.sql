@@ -40,7 +40,8 @@ begin
         return true;
     end if;
     -- From the innermost parentheses outwards: a sub-select without FROM is computed once, and taken out; all others are marked as seen.
-    loop
+    -- Nobody nests a hundred of them; who does, to cost us time, is judged by what is left.
+    for round in 1 .. 100 loop
         before := rest;
         rest := regexp_replace(rest, '\(\s*SELECT\y((?!\yFROM\y)[^()])*\)', '', 'g');
         rest := regexp_replace(rest, '\(((?!\s*SELECT\y)[^()]*|\s*SELECT\y[^()]*\yFROM\y[^()]*)\)', '[\1]', 'g');

@@ -40,6 +40,14 @@ def test_supabases_project_id_is_taken(agent):
     assert agent.tool("get_advisors", {"type": "security", "project_id": "abcdefgh"}).data["result"]["lints"] == []
 
 
+def test_it_runs_as_whoever_calls(reader):
+    """In both kinds of process, and about tables that the caller may not read as well: the catalogs are everybody's."""
+    found = {(name, item["metadata"]["name"]) for name, lint in lints(reader, type="performance").items() for item in lint["findings"]
+             if item["metadata"]["schema"] == "shop"}
+    assert {("no_primary_key", "note"), ("no_primary_key", "salary"), ("unindexed_foreign_keys", "orders")} <= found
+    assert ("no_primary_key", "orders") not in found
+
+
 # ---- arguments
 
 @pytest.mark.parametrize("arguments,said,hint", [
