@@ -5,6 +5,8 @@ import json
 import pytest
 
 from harness.advice import agent, database, findings, lints, make, table  # noqa: F401
+from harness.caller import Caller, token_caller
+from harness.standby import Standby
 from harness.waits import wait_until
 
 # ---- shape
@@ -170,6 +172,20 @@ def test_a_lint_that_fails_is_named_and_the_others_run(agent, make):
         assert "permission denied for table pg_policy" in result["not_checked"][0]["reason"]
     finally:
         make("grant select on pg_catalog.pg_policy to public")
+
+
+def test_a_standby_says_whose_use_of_indexes_it_knows(new_cluster):
+    primary = new_cluster(world=True, shared_preload_libraries="supabase_mcp")
+    caller = token_caller(primary, "reader_direct")
+    standby = Standby(primary).start()
+    try:
+        standby.ready()
+        standby.caught_up()
+        result = Caller(standby, caller.headers).tool("get_advisors", {"type": "performance"}).data["result"]
+        assert "no_primary_key" in [lint["name"] for lint in result["lints"]]
+        assert result["not_checked"] == [{"name": "unused_index", "reason": "this is a standby, and knows only its own use of indexes"}]
+    finally:
+        standby.remove()
 
 
 # ---- findings one by one
