@@ -122,7 +122,7 @@ as $$
 $$;
 comment on function mcp._policies(oid) is '@support Row level security policies of a table';
 
-create function mcp.describe_table(name text, schema text default null) returns jsonb
+create function mcp.describe_table(name text, schema text default null, sample_rows integer default null) returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -159,11 +159,10 @@ as $$
                'partition_of', case when c.relispartition then (select mcp._table_name(h.inhparent) from pg_inherits h where h.inhrelid = c.oid) end,
                'partition_bound', pg_get_expr(c.relpartbound, c.oid),
                'server', (select s.srvname from pg_foreign_table f join pg_foreign_server s on s.oid = f.ftserver where f.ftrelid = c.oid)))
+           || case when sample_rows > 0 then mcp._sample_rows(c.oid, sample_rows) else '{}' end
       from pg_class c
      where c.oid = mcp._find_table(name, schema)
 $$;
-comment on function mcp.describe_table(text, text) is
-'@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "Describe a table",
-      "args": {"name": "Name of a table, view, materialized view or foreign table, with or without its schema.",
-               "schema": "Schema of the table, if the name does not say it."}})
-Describes one table: columns with types, defaults and comments, keys, constraints, indexes, row level security policies, triggers, your privileges on it, size, and an estimate of the rows. Call it before writing SQL against a table that you do not know.';
+comment on function mcp.describe_table(text, text, integer) is
+'@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "Describe a table"})
+Describes a table or view: columns, keys, constraints, indexes, policies, triggers, privileges. Call it before writing SQL.';
