@@ -135,6 +135,6 @@ begin
 end
 $$;
 comment on function mcp.describe_function(text, text) is
-'@mcp({"kind": "tool", "features": ["catalog"], "title": "Describe function",
+'@mcp({"kind": "tool", "features": ["catalog"], "title": "Function",
       "output": {"functions": "array"}})
 Describes a function or procedure: arguments, result, security, source. Call it before using one.';

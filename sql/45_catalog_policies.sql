@@ -80,4 +80,4 @@ $$;
 comment on function mcp.list_policies(text[], text, integer, text) is
 '@mcp({"kind": "tool", "features": ["catalog"], "title": "Policies",
       "output": {"policies": "array"}})
-Lists row level security policies, and tables without.';
+Lists row security policies, and tables without.';
