@@ -84,9 +84,14 @@ begin
         end if;
     end if;
 
-    -- Where all matches are alike one kind after the other is looked at, until the page is full.
+    -- Where all matches are alike the kinds are looked at in three steps, and the later ones only if the page is not full by then.
     if everything or wild then
-        steps := array(select array[k]::text from unnest(kinds) with ordinality as u (k, place) order by place);
+        steps := array(select array_agg(u.kind order by u.place)::text
+                         from (select k.kind, k.place, case when k.kind in ('schema', 'table', 'view', 'materialized view', 'foreign table') then 1
+                                                            when k.kind in ('column', 'index', 'constraint', 'trigger', 'policy') then 3 else 2 end as step
+                                 from unnest(kinds) with ordinality as k (kind, place)) u
+                        where last_seen is null or u.place >= last_seen[2]::integer
+                        group by u.step order by u.step);
     end if;
     -- A few times the page is sorted first, and all that matches only if the caller may see too few of those.
     bound := page_size * 3 + 50;
@@ -125,6 +130,8 @@ begin
              cross join lateral (select case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end as kind) k
              where step && array['function', 'procedure', 'aggregate'] and k.kind = any (step) and p.pronamespace = any (spaces)
                and (loose or p.proname ilike wanted or p.oid in (select d.objoid from commented d))
+               -- Not what PostgreSQL made along with a range type.
+               and not exists (select from pg_depend i where i.classid = 'pg_proc'::regclass and i.objid = p.oid and i.deptype = 'i')
             union all
             select k.kind, 'pg_type'::regclass, t.oid, 0, t.oid, n.nspname, t.typname, '', t.typname
               from pg_type t
