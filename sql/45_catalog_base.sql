@@ -118,3 +118,22 @@ as $$
               from unnest(names) with ordinality as u (name, place)) s
 $$;
 comment on function mcp._catalog_some(text[], bigint) is '@support How many names there are, and as many of them as fit, at most 100';
+
+create function mcp._catalog_tables(spaces oid[], single oid default null) returns setof oid
+language plpgsql stable rows 1000
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- As mcp._usable_table, written out for speed. To be asked for each of its columns a table must have grants on some.
+    return query
+        select c.oid
+          from pg_class c
+         where c.relkind in ('r', 'p', 'v', 'm', 'f')
+           and case when single is null then c.relnamespace = any (spaces) else c.oid = single end
+           and (has_table_privilege(c.oid, 'SELECT')
+                or has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+                or exists (select from pg_attribute a where a.attrelid = c.oid and a.attacl is not null)
+                   and has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE, REFERENCES'));
+end
+$$;
+comment on function mcp._catalog_tables(oid[], oid) is '@support The tables of these schemas, or the one table, on which the current user has a privilege';

@@ -93,13 +93,11 @@ declare
 begin
     tables := array(
         select c.oid
-          from pg_class c
+          from mcp._catalog_tables(spaces) u
+          join pg_class c on c.oid = u
           join pg_namespace n on n.oid = c.relnamespace
-         where c.relnamespace = any (spaces)
-           and c.relkind in ('r', 'p', 'v', 'm', 'f')
-           and not c.relispartition
+         where not c.relispartition
            and (last_seen is null or (n.nspname, c.relname) > (last_seen[1]::name, last_seen[2]::name))
-           and (has_table_privilege(c.oid, 'SELECT') or mcp._usable_table(c.oid))
          order by n.nspname, c.relname);
     total := cardinality(tables);
     -- The most that fits all tables is taken. How long a text would be at least is known beforehand, so that none is made in vain.

@@ -68,8 +68,12 @@ begin
                        and f.conparentid = 0
                        and (wanted is null or wanted in (f.conrelid, f.confrelid))
                        and (wanted is not null and schemas is null and has_schema_privilege(n.oid, 'USAGE') or c.relnamespace = any (spaces))
+                       -- As mcp._catalog_tables, here of those with such keys alone.
+                       and (has_table_privilege(c.oid, 'SELECT')
+                            or has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+                            or exists (select from pg_attribute a where a.attrelid = c.oid and a.attacl is not null)
+                               and has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE, REFERENCES'))
                        and (last_seen is null or (n.nspname, c.relname, f.conname) > (last_seen[1]::name, last_seen[2]::name, last_seen[3]::name))
-                       and (has_table_privilege(c.oid, 'SELECT') or mcp._usable_table(c.oid))
                      order by n.nspname, c.relname, f.conname
                      limit page_size + 1) p) k;
     answer := mcp._catalog_page('foreign_keys', items, marks, page_size);

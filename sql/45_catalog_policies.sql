@@ -21,6 +21,7 @@ declare
     last_seen constant text[] := mcp._catalog_after(after, 3);
     spaces constant oid[] := mcp._catalog_schemas(schemas);
     wanted constant oid := case when "table" is not null then mcp._find_table("table", null) end;
+    usable constant oid[] := array(select mcp._catalog_tables(spaces, wanted));
     me record;
     items text[];
     marks text[];
@@ -41,13 +42,12 @@ begin
                        'check', mcp._catalog_cut(pg_get_expr(p.polwithcheck, p.polrelid), longest),
                        'rls_enabled', case when not c.relrowsecurity then false end,
                        'you_bypass', case when c.relrowsecurity and not row_security_active(c.oid) then true end))::text as item
-              from pg_policy p
-              join pg_class c on c.oid = p.polrelid
+              from unnest(usable) u
+              join pg_policy p on p.polrelid = u
+              join pg_class c on c.oid = u
               join pg_namespace n on n.oid = c.relnamespace
-             where (wanted is null or c.oid = wanted)
-               and (wanted is not null and schemas is null or c.relnamespace = any (spaces))
+             where (schemas is null or c.relnamespace = any (spaces))
                and (last_seen is null or (n.nspname, c.relname, p.polname) > (last_seen[1]::name, last_seen[2]::name, last_seen[3]::name))
-               and mcp._usable_table(c.oid)
              order by n.nspname, c.relname, p.polname
              limit page_size + 1) p;
     answer := mcp._catalog_page('policies', items, marks, page_size, budget * 5 / 8);
@@ -58,12 +58,11 @@ begin
     -- Beside the first page: tables that policies say nothing of.
     with tables as (
         select format('%I.%I', n.nspname, c.relname) as name, c.relrowsecurity, exists (select from pg_policy p where p.polrelid = c.oid) as has_policy
-          from pg_class c
+          from unnest(usable) u
+          join pg_class c on c.oid = u
           join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p')
-           and (wanted is null or c.oid = wanted)
-           and (wanted is not null and schemas is null or c.relnamespace = any (spaces))
-           and (has_table_privilege(c.oid, 'SELECT') or mcp._usable_table(c.oid))
+           and (schemas is null or c.relnamespace = any (spaces))
     )
     select answer
            || jsonb_build_object('rls_on_without_policy', mcp._catalog_some(array_agg(t.name order by t.name collate "C") filter (where t.relrowsecurity and not t.has_policy), budget / 8),

@@ -9,9 +9,8 @@ as $$
     -- Of each schema: how many tables the role may read and change. Of the tables only those that the caller may use.
     with tables as (
         select c.relnamespace, c.oid, c.relowner
-          from pg_class c
-         where c.relnamespace = any (spaces) and c.relkind in ('r', 'p', 'v', 'm', 'f')
-           and (has_table_privilege(c.oid, 'SELECT') or mcp._usable_table(c.oid))
+          from mcp._catalog_tables(spaces) u
+          join pg_class c on c.oid = u
          limit 20000
     ), counted as (
         select t.relnamespace, count(*) as tables,

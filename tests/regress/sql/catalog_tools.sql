@@ -99,8 +99,8 @@ begin
     end loop;
     return found;
 end $$;
-select word, size, pg_temp.pages(word, size) = pg_temp.names(mcp.search_objects(word, max_objects => 1000)) as complete, cardinality(pg_temp.pages(word, size)) > 5 as some
-  from unnest(array['o', '%', '%o%', 'cat_']) word, unnest(array[1, 3]) size;
+select word, size, p.names = pg_temp.names(mcp.search_objects(word, max_objects => 1000)) as complete, cardinality(p.names) > 5 as some
+  from unnest(array['o', '%', '%o%', 'cat_']) word, unnest(array[2, 7]) size, lateral (select pg_temp.pages(word, size) as names) p;
 select pg_temp.try($$select mcp.search_objects('x', kind => 'tabel')$$);
 select pg_temp.try($$select mcp.search_objects('x', detail => 'much')$$);
 select pg_temp.try($$select mcp.search_objects('x', after => 'page 2')$$);
