@@ -8,8 +8,8 @@ set search_path = pg_catalog, pg_temp
 as $$
     select jsonb_build_object(
                'labels', case when t.typtype = 'e' then
-                   (select jsonb_agg(l.enumlabel order by l.enumsortorder) from (select * from pg_enum e where e.enumtypid = t.oid order by e.enumsortorder limit 50) l) end,
-               'more_labels', case when t.typtype = 'e' then (select nullif(greatest(count(*) - 50, 0), 0) from pg_enum e where e.enumtypid = t.oid) end,
+                   (select jsonb_agg(l.enumlabel order by l.enumsortorder) from (select * from pg_enum e where e.enumtypid = t.oid order by e.enumsortorder limit m.most) l) end,
+               'more_labels', case when t.typtype = 'e' then (select nullif(greatest(count(*) - m.most, 0), 0) from pg_enum e where e.enumtypid = t.oid) end,
                'base_type', case when t.typtype = 'd' then format_type(t.typbasetype, t.typtypmod) end,
                'not_null', case when t.typtype = 'd' and t.typnotnull then true end,
                'default', case when t.typtype = 'd' then mcp._catalog_cut(t.typdefault, 200) end,
@@ -19,12 +19,13 @@ as $$
                'attributes', case when t.typtype = 'c' then
                    (select jsonb_agg(jsonb_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) order by a.attnum)
                       from (select * from pg_attribute x where x.attrelid = t.typrelid and x.attnum > 0 and not x.attisdropped
-                             order by x.attnum limit 50) a) end,
+                             order by x.attnum limit m.most) a) end,
                'more_attributes', case when t.typtype = 'c' then
-                   (select nullif(greatest(count(*) - 50, 0), 0) from pg_attribute x where x.attrelid = t.typrelid and x.attnum > 0 and not x.attisdropped) end,
+                   (select nullif(greatest(count(*) - m.most, 0), 0) from pg_attribute x where x.attrelid = t.typrelid and x.attnum > 0 and not x.attisdropped) end,
                'range_of', case when t.typtype = 'r' then (select format_type(r.rngsubtype, null) from pg_range r where r.rngtypid = t.oid) end,
                'comment', mcp._catalog_cut(obj_description(t.oid, 'pg_type'), mcp._catalog_longest(500)))
       from pg_type t
+     cross join (select least(50, greatest(mcp._byte_budget() / 200, 2)) as most) m
      where t.oid = type
 $$;
 comment on function mcp._catalog_type_detail(oid) is '@support Labels of an enum, base and checks of a domain, attributes of a composite type, subtype of a range';
