@@ -18,6 +18,11 @@ def node_clients():
     return clients, next(clients.glob("node_modules/node-linux-*/bin/node"))
 
 
+def types_folder():
+    """The folder that tests/run fills from tests/clients/types: Supabase's generator of types, supabase-js, the compiler."""
+    return Path(os.environ["MCP_TEST_TYPES"])
+
+
 def rust_client():
     """The program that tests/run builds from tests/clients/rust."""
     return Path(os.environ["MCP_TEST_RUST_CLIENT"])
