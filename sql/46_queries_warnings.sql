@@ -88,7 +88,7 @@ as $$
     select format('%s: kept its rows on disk (%s kB); work_mem was too small for it.', n.name, mcp._count_in_words((node ->> 'Maximum Storage')::numeric))
       from n where node ->> 'Storage' = 'Disk'
     union all
-    select format('%s: %s pages fitted into memory only as a whole, so %s rows were checked again; a larger work_mem would name the rows.', n.name,
+    select format('%s: its bitmap names %s pages and not their rows, and %s rows were looked at for nothing; work_mem was too small for it.', n.name,
                   mcp._count_in_words((node ->> 'Lossy Heap Blocks')::numeric), mcp._count_in_words(n.rechecked))
       from n where (node ->> 'Lossy Heap Blocks')::numeric >= 100
     union all

@@ -100,7 +100,8 @@ begin
         return format('operator(%s.%s)', schema, symbols ->> metric);
     end if;
     raise exception 'there is no distance "%" for values of type %', left(metric, 100), format_type(type, null)
-        using errcode = 'invalid_parameter_value', hint = format('metric is one of: %s.', array_to_string(having_it, ', '));
+        using errcode = 'invalid_parameter_value', hint = case when having_it = '{}' then 'This version of the extension has none for the type.'
+                          else format('metric is one of: %s.', array_to_string(having_it, ', ')) end;
 end
 $$;
 comment on function mcp._distance_operator(text, text, oid) is '@support The operator of a distance for a type, with its schema';
