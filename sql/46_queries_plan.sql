@@ -166,7 +166,12 @@ begin
         command := mcp._hypothetical_command(said);
         perform set_config('search_path', mcp._callers_search_path(), true);
         -- hypopg reads the text, and takes nothing but CREATE INDEX from it.
-        execute pg_catalog.format('select h.indexrelid, h.indexname from %s.hypopg_create_index($1) h', schema) into made using command;
+        begin
+            execute pg_catalog.format('select h.indexrelid, h.indexname from %s.hypopg_create_index($1) h', schema) into made using command;
+        exception when internal_error then
+            -- That is how it says whatever it does not like.
+            raise exception '%', sqlerrm using errcode = 'invalid_parameter_value', hint = 'hypopg knows btree, hash, brin and bloom indexes on tables and materialized views.';
+        end;
         perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         if made.indexrelid is null then
             raise exception 'this is no CREATE INDEX: %', mcp._cut(command, 200)

@@ -283,6 +283,11 @@ def test_hypothetical_indexes_are_made_from_objects_and_texts(site):
     (["drop table orders"], "22023", "create index"),
     (["create index on orders (amount)", "select 1"], "22023", "create index"),
     ({"table": "orders"}, "22023", None),
+    ([{"table": "orders", "columns": ["tags"], "using": "gin"}], "22023", "btree"),
+    ([{"table": "orders", "columns": ["id"], "using": "btree (id); drop table orders; --"}], "42704", None),
+    (["create index on orders (nope)"], "22023", "btree"),
+    (["create index on orders (id"], "42601", None),
+    ([{"table": "orders", "columns": ["id"], "where": "amount > 1); drop table orders; --"}], "42601", None),
 ])
 def test_wrong_hypothetical_indexes(site, given, sqlstate, hint):
     with site.connect(user="writer") as connection:
@@ -290,6 +295,15 @@ def test_wrong_hypothetical_indexes(site, given, sqlstate, hint):
             connection.execute("select mcp._hypothetical(%s)", [json.dumps(given)])
         assert raised.value.sqlstate == sqlstate and (hint is None or hint in raised.value.diag.message_hint)
         assert connection.execute('select count(*) from "Hypo ""thetical".hypopg()').fetchone()[0] == 0
+
+
+@checks
+def test_other_statements_in_a_hypothetical_index_are_not_run(site):
+    with site.connect(user="postgres") as connection:
+        connection.execute("select mcp._hypothetical(%s)", [json.dumps([
+            {"table": "orders", "columns": ["id"], "where": "amount > 1; drop table \"Big Shop\".orders"},
+            'create index on "Big Shop".orders (amount); drop table "Big Shop".orders'])])
+    assert site.value("select count(*) from \"Big Shop\".orders") == 30000
 
 
 def test_hypothetical_indexes_without_hypopg(cluster):
