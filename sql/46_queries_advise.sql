@@ -167,4 +167,4 @@ $$;
 comment on function mcp.advise_indexes(text) is
 '@mcp({"kind": "tool", "features": ["queries"], "sql": true, "title": "Advise indexes",
       "args": {"query": "Not run; without it, the workload"}, "output": {"indexes": "array"}})
-Indexes that would make a statement, or those of pg_stat_statements, cheaper, tried as hypothetical.';
+Finds indexes that would make a statement, or the workload, cheaper; tried as hypothetical ones.';

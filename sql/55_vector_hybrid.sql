@@ -53,7 +53,7 @@ declare
     each constant integer := greatest(4 * most, 50);
     found jsonb;
 begin
-    if jsonb_typeof(vector) <> 'array' then
+    if jsonb_typeof(vector) is distinct from 'array' then
         raise exception 'vector is an array of numbers' using errcode = 'invalid_parameter_value', hint = 'For example [0.1, 0.2]; of as many as the column has.';
     elsif coalesce(cardinality(text_columns), 0) = 0 then
         raise exception 'text_columns names no column' using errcode = 'invalid_parameter_value', hint = 'Name columns of text, or one of type tsvector.';

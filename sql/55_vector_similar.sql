@@ -78,7 +78,7 @@ declare
     index text;
     found jsonb;
 begin
-    value := case when jsonb_typeof(example) = 'array' then example::text else mcp._example_vector(relation, vector_column, example) end;
+    value := case when jsonb_typeof(example) = 'array' then example::text else mcp._example_vector(relation, vector_column, coalesce(example, '{}')) end;
     select jsonb_agg(jsonb_build_object('distance', trim_scale(round(n.distance::numeric, 6)), 'row', n.item) order by n.place) into found
       from mcp._nearest(relation, vector_column, value, coalesce(metric, 'cosine'), coalesce(filter, '{}'), mcp._page_size(coalesce(max_rows, 10))) n;
     index := mcp._vector_index(relation, vector_column, mcp._distance_operator(

@@ -120,6 +120,7 @@ def test_metrics(seeker, metric, example, first):
     ({"table": BOOKS, "example": {"id": 99}}, "22023", "example"),
     ({"table": BOOKS, "example": {"kind": "odd"}}, "22023", "example"),
     ({"table": BOOKS, "example": {}}, "22023", "id"),
+    ({"table": BOOKS, "example": None}, "22023", "id"),
     ({"table": BOOKS, "example": "id = 5"}, "22023", "id"),
     ({"table": BOOKS, "example": {"secret": "hidden"}}, "42703", "id"),
     ({"table": BOOKS, "example": [1, 1], "filter": {"secret": "hidden"}}, "42703", "id"),
@@ -129,6 +130,25 @@ def test_metrics(seeker, metric, example, first):
 def test_wrong_arguments_say_what_is_right(seeker, arguments, sqlstate, said):
     error = seeker.tool("find_similar", arguments).error
     assert error["sqlstate"] == sqlstate and said in error["hint"], error
+
+
+@searches
+def test_views_and_partitioned_tables_are_searched_too(site, seeker):
+    site.sql("""create view library.seen as select id, a, note from library.two where id <> 5;
+        create table library.parts (id int, v "Ext ""v".vector(2), body text) partition by list (id);
+        create table library.parts_1 partition of library.parts for values in (1, 2); create table library.parts_2 partition of library.parts default;
+        insert into library.parts select id, a, note from library.two; grant select on library.seen, library.parts to seeker_direct, seeker_bridge""")
+    try:
+        assert ids(seeker.tool("find_similar", {"table": "library.seen", "example": [5, 1], "max_rows": 2})) == [4, 3]
+        assert ids(seeker.tool("find_similar", {"table": "library.parts", "example": {"id": 3}, "metric": "l2", "max_rows": 1})) == [3]
+        for name in ("library.seen", "library.parts"):
+            rows = seeker.tool("hybrid_search", {"table": name, "query": "note 2", "text_columns": ["note" if name == "library.seen" else "body"],
+                                                 "vector": [5, 1], "language": "simple", "max_rows": 9}).data["rows"]
+            found = [item["row"]["id"] for item in rows]
+            assert sorted(found) == sorted(set(found)) and 2 in found, "each row once"
+            assert next(item for item in rows if item["row"]["id"] == 2)["text_place"] == 1
+    finally:
+        site.sql("drop view library.seen; drop table library.parts")
 
 
 @searches
@@ -213,7 +233,7 @@ def test_hybrid_search_with_the_whole_table_readable(seeker):
 @searches
 @pytest.mark.parametrize("change,sqlstate,said", [
     ({"text_columns": []}, "22023", "text"), ({"text_columns": ["bdy"]}, "42703", "body"), ({"text_columns": ["secret"]}, "42703", "id"),
-    ({"language": "klingon"}, "42704", "english"), ({"vector": {"id": 1}}, "22023", "0.1"), ({"column": "nope"}, "42703", "embedding"),
+    ({"language": "klingon"}, "42704", "english"), ({"vector": {"id": 1}}, "22023", "0.1"), ({"vector": None}, "22023", "0.1"), ({"column": "nope"}, "42703", "embedding"),
 ])
 def test_wrong_arguments_of_hybrid_search(seeker, change, sqlstate, said):
     arguments = {"table": BOOKS, "query": "apples", "text_columns": ["body"], "vector": [1, 1], **change}
