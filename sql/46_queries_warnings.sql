@@ -27,7 +27,7 @@ set search_path = pg_catalog, pg_temp
 as $$
     -- By ten times, and by enough rows to matter. Bitmaps and what only passes rows on have estimates of no use.
     select coalesce((node ->> 'Actual Loops')::numeric > 0
-                    and node ->> 'Node Type' not in ('BitmapAnd', 'BitmapOr', 'Hash', 'Materialize', 'Memoize', 'Limit', 'ModifyTable', 'Function Scan')
+                    and node ->> 'Node Type' not in ('BitmapAnd', 'BitmapOr', 'Hash', 'Materialize', 'Memoize', 'Limit', 'ModifyTable')
                     and coalesce(parent ->> 'Node Type', '') not in ('Limit', 'Merge Join')
                     and greatest(r.actual, r.planned) >= 100
                     and greatest(r.actual, r.planned) >= 10 * greatest(least(r.actual, r.planned), 1), false)
@@ -67,10 +67,10 @@ as $$
                   mcp._count_in_words((n.rows + n.removed_by_join) * n.loops), mcp._count_in_words(n.rows * n.loops))
       from n where n.loops > 0 and n.removed_by_join * n.loops >= 10000 and n.removed_by_join > 9 * n.rows
     union all
-    -- A child that was far off makes its parents so: only the deepest is named. A LIMIT stops its child early.
+    -- A child that was far off makes its parents so: only the deepest is named. Of functions another sentence speaks.
     select format('%s: %s rows were estimated and %s came, so the plan may be wrong; run ANALYZE on its tables, or CREATE STATISTICS if columns depend on each other.',
                   n.name, mcp._count_in_words(n.planned), mcp._count_in_words(n.rows))
-      from n where n.loops > 0 and not deeper_is_off and mcp._estimate_is_off(node, parent)
+      from n where n.loops > 0 and not deeper_is_off and n.type <> 'Function Scan' and mcp._estimate_is_off(node, parent)
     union all
     select format('%s: sorted on disk (%s kB); work_mem was too small for it.', n.name, mcp._count_in_words((node ->> 'Sort Space Used')::numeric))
       from n where node ->> 'Sort Space Type' = 'Disk'

@@ -64,6 +64,12 @@ def test_a_wrong_estimate_is_told_where_it_begins(site):
     assert len(estimates) == 1 and estimates[0].startswith("Seq Scan on big (x): "), sentences
 
 
+def test_a_guess_of_a_function_is_told_once(site):
+    site.sql("""create function "Some where"."One row"() returns setof int language plpgsql as 'begin return query select 1; end'""")
+    assert said(site, 'select * from "One row"() f join small s on s.id = f') == [
+        """Function Scan on "One row" (f): PostgreSQL knows nothing of a function's rows and assumes 1,000; ROWS of CREATE FUNCTION says it better."""]
+
+
 @pytest.mark.parametrize("options", ["format json", "format json, verbose"])
 def test_tables_without_statistics_and_with_old_ones(site, options):
     assert said(site, 'select * from "Never seen" n join grown g using (a) join small s using (a)', "_statistics_warnings", options) == [
