@@ -189,6 +189,8 @@ as $$
         select b.key, b.value as old, after -> b.key as new, regexp_replace(b.key, '^(rel|att|pro|typ|nsp|con|pol|tg|ext|adb|adn|adrel|seq|spc|srv|fdw|pub|evt|stx)', '') as word
           from jsonb_each(before) b
          where b.value is distinct from after -> b.key
+           -- ALTER SEQUENCE always makes a new file.
+           and not (b.key = 'relfilenode' and before ->> 'relkind' = 'S')
            -- Statistics, and what follows from something else that is told.
            and b.key !~ '^(relpages|reltuples|relall\w+|relhas\w+|relchecks|relnatts|relfrozenxid|relminmxid|reltoastrelid|relispopulated|relreuse|relrewrite|reltype|atttypid|atttypmod|attlen|attbyval|attalign|attndims|attcollation|attinhcount|attislocal|atthas\w+|attmissingval|attcacheoff|attstorage|conindid|coninhcount|conislocal|ev_qual|relname|relnamespace|attname|proname|pronamespace|typname|typnamespace|nspname|conname|tgname|polname|oid)$'
     ), said as (

@@ -169,4 +169,4 @@ end
 $$;
 comment on function mcp.apply_migration(text, text, text, boolean) is
 '@mcp({"kind": "tool", "features": ["database"], "sql": true, "title": "Apply migration"})
-Runs DDL as one transaction and records it under a snake_case name. dry_run reports the effects and keeps nothing.';
+Runs DDL in one transaction, recorded under a snake_case name.';

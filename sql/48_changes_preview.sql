@@ -187,4 +187,4 @@ comment on function mcp.preview_sql(text, boolean) is
 '@mcp({"kind": "tool", "features": ["changes"], "sql": true, "title": "Preview SQL",
       "annotations": {"destructiveHint": false, "idempotentHint": true},
       "output": {"objects": "array"}})
-Runs SQL, reports the objects, rows, locks, rewrites and lints that it touches, and undoes it. Use it before DDL.';
+Runs SQL, reports what it changes, locks and rewrites, and undoes it. Use it before DDL.';

@@ -49,13 +49,13 @@ begin
                 depth := 1;
                 i := i + 1;
             elsif btrim(token, blank) <> '' then
-                if token = ';' and parens <= 0 then
+                if token <> ';' or parens > 0 then
+                    solid := true;
+                elsif solid then
                     pieces := pieces || array_to_string(tokens[start:i], '');
                     start := i + 1;
                     solid := false;
                     last_word := null;
-                else
-                    solid := true;
                 end if;
                 if token = '''' then
                     -- After the newline an E'' string may go on in quotes of its own kind.
