@@ -162,7 +162,8 @@ begin
         'lints_appear', mcp._some((select jsonb_agg(l.value order by l.key) from jsonb_each(later_hints) l where not hints ? l.key), most),
         'lints_vanish', mcp._some((select jsonb_agg(l.value order by l.key) from jsonb_each(hints) l where not later_hints ? l.key), most),
         'version', recorded,
-        'truncated', case when jsonb_array_length(objects) > most then true end,
+        'truncated', case when jsonb_array_length(objects) > most or jsonb_array_length(answer -> 'rows') = most
+                            or jsonb_array_length(answer -> 'locks') = most then true end,
         'not_undone', (
             select jsonb_agg('sequence ' || mcp._table_name(c.oid) || ' has moved: nextval and setval are never rolled back' order by mcp._table_name(c.oid))
               from jsonb_to_recordset(locks) as l (relation oid, strength integer)

@@ -10,10 +10,10 @@ as $$
 declare
     blank constant text := E' \t\n\r\f\x0b';
     tokens text[];
-    pieces text[] := '{}';
+    -- The last token of each statement.
+    ends integer[] := '{}';
     total integer;
     i integer := 1;
-    start integer := 1;
     token text;
     following text;
     -- Inside of: string, escape (E''), name, line (comment), block (comment), dollar.
@@ -26,7 +26,7 @@ declare
     last_word text;
     escape_ended boolean := false;
 begin
-    if octet_length(query) > 300000 or current_setting('standard_conforming_strings') <> 'on'
+    if octet_length(query) > 100000 or current_setting('standard_conforming_strings') <> 'on'
        or query ~* 'standard_conforming_strings\W+(to\W+)?''?(off|false|0|no)' then
         return null;
     end if;
@@ -52,8 +52,7 @@ begin
                 if token <> ';' or parens > 0 then
                     solid := true;
                 elsif solid then
-                    pieces := pieces || array_to_string(tokens[start:i], '');
-                    start := i + 1;
+                    ends := ends || i;
                     solid := false;
                     last_word := null;
                 end if;
@@ -128,12 +127,17 @@ begin
     if state in ('string', 'escape', 'name', 'block', 'dollar') or parens > 0 then
         return null;
     end if;
-    if solid then
-        pieces := pieces || array_to_string(tokens[start:], '');
-    elsif cardinality(pieces) > 0 then
-        pieces[cardinality(pieces)] := pieces[cardinality(pieces)] || array_to_string(tokens[start:], '');
+    if cardinality(ends) = 0 then
+        return case when solid then array[query] else '{}' end;
     end if;
-    return pieces;
+    if not solid then
+        -- What comes after the last statement belongs to it.
+        ends := ends[:cardinality(ends) - 1];
+    end if;
+    return array(select string_agg(u.token, '' order by u.place)
+                   from unnest(tokens) with ordinality as u (token, place)
+                  group by width_bucket((u.place - 1)::integer, ends)
+                  order by width_bucket((u.place - 1)::integer, ends));
 end
 $$;
 comment on function mcp._split_sql(text) is
@@ -144,7 +148,7 @@ language sql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
     select case when cardinality(p.pieces) > 0
-                then array(select btrim(regexp_replace(btrim(u.piece, E' \t\n\r\f\x0b'), ';$', ''), E' \t\n\r\f\x0b')
+                then array(select btrim(regexp_replace(u.piece, '(;\s*)+$', ''), E' \t\n\r\f\x0b')
                              from unnest(p.pieces) with ordinality as u (piece, place)
                             where btrim(u.piece, E'; \t\n\r\f\x0b') <> '' order by u.place)
                 else array[query] end
@@ -162,7 +166,7 @@ begin
             using errcode = 'read_only_sql_transaction',
                   hint = 'It runs the text, even where it keeps nothing. Use a connection, a token or a role that is not read-only.';
     end if;
-    if mcp._split_sql(query) = '{}' or coalesce(btrim(query, E'; \t\n\r\f\x0b'), '') = '' then
+    if length(query) < 10000 and mcp._split_sql(query) = '{}' or coalesce(btrim(query, E'; \t\n\r\f\x0b'), '') = '' then
         raise exception 'there is no statement in "query"'
             using errcode = 'invalid_parameter_value', hint = 'Give the SQL to run, without BEGIN and COMMIT.';
     end if;

@@ -137,6 +137,21 @@ def test_settings_of_the_text_do_not_reach_the_record_nor_the_next_call(cluster,
     assert author.value("show search_path") == f"work_{author.form}, public"
 
 
+def test_role_that_the_text_takes_on_does_not_make_the_record(cluster, author):
+    cluster.sql(f"create role heir; grant heir to {author.role}; grant create on schema work_{author.form} to heir;"
+                f" grant usage on schema work_{author.form} to heir")
+    try:
+        result = apply(author, "as_heir", "set role heir; create table inherited (n int)")
+        if author.form == "bridge":
+            assert result.error["sqlstate"] == "42501" and records(cluster) == [], result
+            return
+        assert result.data["success"] and [r[1] for r in records(cluster)] == ["as_heir"]
+        assert cluster.value(f"select tableowner from pg_tables where schemaname = 'work_{author.form}' and tablename = 'inherited'") == "heir"
+        assert cluster.value(f"select tableowner from pg_tables where tablename = 'schema_migrations'") == author.role
+    finally:
+        cluster.sql("drop owned by heir; drop role heir")
+
+
 def test_text_that_cannot_be_taken_apart_is_recorded_whole(cluster, author):
     text = "create function f() returns int language sql begin atomic; select 1; select 2; end; select f();"
     apply(author, "atomic", text).data

@@ -1,10 +1,12 @@
 """The tool preview_sql: what it reports of a change: objects, rows, locks and what they block, rewrites, lints."""
 
 import json
+import threading
 
 import pytest
 
 from harness.caller import token_caller
+from harness.waits import wait_until
 
 ORDERS = """
 set role {role};
@@ -103,6 +105,25 @@ def test_dropping_a_schema_names_all_that_goes(cluster, author):
             ("created", "schema", "another")]
     finally:
         cluster.sql(f"drop schema other cascade; revoke create on database postgres from {author.role}")
+
+
+def test_what_others_do_meanwhile_is_not_told(cluster, author):
+    """Transactions of other sessions that begin while the text runs, with ids among its own: one stays open, one is committed."""
+    found = []
+    with cluster.connect() as gate, cluster.connect(autocommit=False) as open_one:
+        gate.execute("select pg_advisory_lock(77)")
+        text = "create table mine (n int); select pg_advisory_xact_lock(77); create table mine_too (n int); drop view totals"
+        thread = threading.Thread(target=lambda: found.append(preview(author, text)))
+        thread.start()
+        wait_until(lambda: cluster.value("select count(*) from pg_locks where locktype = 'advisory' and not granted"), 20, "the text waits")
+        open_one.execute("savepoint a; create table public.open_one (n int); comment on table shop.orders is 'Theirs'; release a; savepoint b;"
+                         " create table public.open_two (n int)")
+        cluster.sql("create table public.committed_one (n int); comment on table shop.counter is 'Theirs'")
+        gate.execute("select pg_advisory_unlock(77)")
+        thread.join()
+        open_one.rollback()
+    cluster.sql("drop table public.committed_one; comment on table shop.counter is null")
+    assert objects(author, found[0]) == [("dropped", "view", "totals"), ("created", "table", "mine"), ("created", "table", "mine_too")]
 
 
 # ---- locks and rewrites of typical DDL

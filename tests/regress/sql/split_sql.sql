@@ -39,6 +39,6 @@ select t.place from texts t where array_to_string(mcp._split_sql(t.text), '') <>
 select mcp._statements(E'  select 1 ;\n\n-- of the second\nselect 2; ;\n'), mcp._statements('select ''open; select 2'), mcp._statements('-- none');
 
 -- As Postgres splits them: each piece is one statement, also in a long text.
-select cardinality(mcp._split_sql(repeat(E'insert into t values (''a;'', $$;$$); -- x;\n', 2000)));
+select cardinality(mcp._split_sql(repeat(E'insert into t values (''a;'', $$;$$); -- x;\n', 2000))), mcp._split_sql(repeat('select 1;', 20000)) is null as too_long;
 set standard_conforming_strings = off;
 select mcp._split_sql('select 1; select 2') is null as uncertain;
