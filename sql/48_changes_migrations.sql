@@ -161,7 +161,7 @@ begin
     perform mcp._check_may_write('apply_migration', query);
     perform mcp._check_migration(name, version);
     if dry_run then
-        return '{"success": true, "dry_run": true}' || mcp._preview(query, true, name, version);
+        return '{"success": true, "dry_run": true}' || mcp._preview(query, null, name, version);
     end if;
     perform mcp._run_sql(query);
     return jsonb_build_object('success', true, 'version', mcp._record_migration(name, query, version));

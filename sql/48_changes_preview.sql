@@ -79,7 +79,10 @@ declare
     counted constant jsonb := mcp._own_counts();
     locked constant jsonb := (select coalesce(jsonb_object_agg(l.relation, l.strength), '{}') from mcp._own_locks() l);
     top constant xid8 := pg_current_xact_id();
-    hints constant jsonb := case when lints then mcp._lint_map() end;
+    -- They are made twice, the second time with all locks held: in a large database on demand only.
+    large constant boolean := (select count(*) > 2000 from pg_class c where c.relkind in ('r', 'p') and c.relnamespace <> 'pg_catalog'::regnamespace);
+    compared constant boolean := coalesce(lints, not large);
+    hints constant jsonb := case when compared then mcp._lint_map() end;
     xids xid[];
     finished boolean := false;
     written jsonb; counts jsonb; locks jsonb; sizes jsonb; later_hints jsonb; objects jsonb; replaced jsonb;
@@ -106,7 +109,7 @@ begin
         locks := (select coalesce(jsonb_agg(to_jsonb(l)), '[]') from mcp._own_locks() l);
         sizes := (select coalesce(jsonb_object_agg(l.relation, pg_relation_size(l.relation)), '{}')
                     from mcp._own_locks() l join pg_class c on c.oid = l.relation where c.relkind in ('r', 'm') and l.strength = 8);
-        later_hints := case when lints then mcp._lint_map() end;
+        later_hints := case when compared then mcp._lint_map() end;
         if name is not null then
             recorded := mcp._record_migration(name, query, version);
         end if;
@@ -161,6 +164,7 @@ begin
                        and a.image -> 'relfilenode' <> b.image -> 'relfilenode') o),
         'lints_appear', mcp._some((select jsonb_agg(l.value order by l.key) from jsonb_each(later_hints) l where not hints ? l.key), most),
         'lints_vanish', mcp._some((select jsonb_agg(l.value order by l.key) from jsonb_each(hints) l where not later_hints ? l.key), most),
+        'lints', case when lints is null and large then 'not compared, in a database of more than 2000 tables; "lints": true compares them' end,
         'version', recorded,
         'truncated', case when jsonb_array_length(objects) > most or jsonb_array_length(answer -> 'rows') = most
                             or jsonb_array_length(answer -> 'locks') = most then true end,
@@ -175,7 +179,7 @@ $$;
 comment on function mcp._preview(text, boolean, text, text) is
     '@support Runs a text of the current user''s in a subtransaction, reports what it did, and undoes it; with a name also tries to record it as a migration';
 
-create function mcp.preview_sql(query text, lints boolean default true) returns jsonb
+create function mcp.preview_sql(query text, lints boolean default null) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$

@@ -238,6 +238,29 @@ def test_lints_that_appear_and_vanish(cluster, author):
             cluster.sql("drop function mcp._lints()")
 
 
+def test_many_tables(cluster):
+    """Beyond 2000 tables lints are compared on demand only, and names still come right."""
+    cluster.sql("create database crowd")
+    cluster.sql("create role crowd_author login")
+    try:
+        cluster.sql("create extension supabase_mcp; select mcp.grant_tools('crowd_author', write => true);"
+                    " create schema crowd authorization crowd_author", database="crowd")
+        for part in range(5):
+            cluster.sql("set role crowd_author; do $$ begin for n in 1..420 loop execute format('create table crowd.t%s_%s ()', " + str(part)
+                        + ", n); end loop; end $$", database="crowd")
+        caller = token_caller(cluster, "crowd_author", database="crowd")
+        data = preview(caller, "drop table crowd.t1_1; create table crowd.another ()")
+        assert [(o["action"], o["name"]) for o in data["objects"]] == [("dropped", "crowd.t1_1"), ("created", "crowd.another")]
+        assert "lints" in data and "lints" not in preview(caller, "create table crowd.another ()", lints=True)
+        data = preview(caller, "do $$ begin for n in 1..300 loop execute format('create table crowd.more%s ()', n); end loop; end $$")
+        assert len(data["objects"]) == 200 and data["truncated"] is True
+        caller.close()
+    finally:
+        cluster.sql("select mcp.drain('crowd')")
+        cluster.sql("drop database if exists crowd with (force)")
+        cluster.sql("drop role crowd_author")
+
+
 # ---- who may, and how it is listed
 
 def test_readers_have_no_such_tool_and_read_only_tokens_are_told(cluster, author, simple):
