@@ -51,7 +51,8 @@ as $$
            || coalesce((select mcp._session(to_jsonb(a)) from pg_stat_activity a where a.pid = node and node > 0), '{}')
            || case when node = 0 then jsonb_build_object('prepared_transactions', (
                        select coalesce(jsonb_agg(distinct x.gid), '[]') from pg_prepared_xacts x
-                        where exists (select from held h where h.holder like '%/' || x.transaction::text))) else '{}' end
+                        where exists (select from held h join jsonb_array_elements(locks) t (l) on t.l ->> 'virtualtransaction' = h.holder
+                                       where t.l ->> 'pid' is null and t.l ->> 'transactionid' = x.transaction::text))) else '{}' end
            || jsonb_strip_nulls(jsonb_build_object(
                   'blocked_by', nullif(to_jsonb(blockers[1:10]), '[]'),
                   'blocked_by_count', nullif(greatest(cardinality(blockers), 10), 10),
@@ -127,6 +128,8 @@ begin
       into locks
       from pg_locks l
      where l.pid = any (seen) and (not l.granted or l.locktype = 'tuple')
+        -- Whose lock it is that a prepared transaction holds shows in the one on its own id.
+        or l.pid is null and l.locktype = 'transactionid' and 0 = any (edge_blocker)
         or (l.pid = any (edge_blocker) or l.pid is null and 0 = any (edge_blocker))
            and l.granted
            and exists (select from pg_locks w
