@@ -129,30 +129,34 @@ create function mcp._health_sequences() returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    -- The column that a sequence fills may be narrower than the sequence: an integer column ends at 2^31 - 1.
+    -- To read a sequence is to open it: of very many the oldest are read. The column that one fills may be narrower than the
+    -- sequence: an integer column ends at 2^31 - 1. Only what is beyond half of a smallint is looked up.
     with sequences as materialized (
         select s.*, has_sequence_privilege(s.seqrelid, 'SELECT, USAGE') as visible
-          from (select * from pg_sequence order by seqrelid desc limit 10000) s
+          from (select * from pg_sequence order by seqrelid limit 5000) s
          where not s.seqcycle
     ), used as materialized (
-        select s.seqrelid, s.seqincrement, s.seqmax, s.seqmin, pg_sequence_last_value(s.seqrelid)::numeric as last from sequences s where s.visible
-    ), columns as (
-        select d.objid as sequence, d.refobjid as relation, d.refobjsubid as attnum
-          from pg_depend d
-         where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i') and d.refobjsubid > 0
+        select s.*, pg_sequence_last_value(s.seqrelid)::numeric as last from sequences s where s.visible
+    ), candidates as materialized (
+        select * from used u where abs(u.last) >= least(16000, abs(case when u.seqincrement > 0 then u.seqmax else u.seqmin end) / 2)
+    ), columns as materialized (
+        select c.seqrelid as sequence, d.refobjid as relation, d.refobjsubid as attnum
+          from candidates c
+          join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = c.seqrelid and d.objsubid = 0
+                          and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i') and d.refobjsubid > 0
         union
-        select d.refobjid, a.adrelid, a.adnum
-          from pg_depend d join pg_attrdef a on a.oid = d.objid
-         where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass
+        select c.seqrelid, a.adrelid, a.adnum
+          from candidates c
+          join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = c.seqrelid and d.classid = 'pg_attrdef'::regclass
+          join pg_attrdef a on a.oid = d.objid
     ), narrow as (
         select u.seqrelid, u.last, c.relation, a.attname, a.atttypid,
                case when u.seqincrement > 0
                     then least(u.seqmax, case a.atttypid when 'smallint'::regtype then 32767 when 'integer'::regtype then 2147483647 end)::numeric
                     else greatest(u.seqmin, case a.atttypid when 'smallint'::regtype then -32768 when 'integer'::regtype then -2147483648 end)::numeric end as "end"
-          from used u
+          from candidates u
           left join columns c on c.sequence = u.seqrelid
           left join pg_attribute a on a.attrelid = c.relation and a.attnum = c.attnum
-         where u.last is not null
     ), shares as (
         select n.*, round(100 * n.last / n.end, 1) as share from narrow n where n.end <> 0 and sign(n.last) = sign(n.end)
     )
@@ -161,7 +165,7 @@ as $$
                     else mcp._grade((select max(h.share) from shares h), 50, 75, 90) end,
                format('%s of %s sequences have used more than half of their numbers%s.', (select count(distinct h.seqrelid) from shares h where h.share >= 50),
                       (select count(*) from sequences s where s.visible),
-                      case when (select count(*) from pg_sequence) > 10000 then ' (the newest 10,000 were looked at)' end),
+                      case when (select count(*) from pg_sequence) > 5000 then ' (the oldest 5,000 were looked at)' end),
                to_jsonb((select array_agg(jsonb_strip_nulls(jsonb_build_object(
                                    'sequence', mcp._table_name(h.seqrelid), 'column', mcp._table_name(h.relation) || '.' || quote_ident(h.attname),
                                    'type', format_type(h.atttypid, null), 'last', h.last, 'end', h.end, 'percent', h.share)) order by h.share desc, h.seqrelid)

@@ -123,18 +123,23 @@ begin
         frontier_paths := array['99999999' || lpad(cycle::text, 10, '0')];
     end loop;
 
+    with every as materialized (
+        select * from pg_locks
+    ), awaited as materialized (
+        select distinct e.locktype, e.relation, e.transactionid from every e where not e.granted and e.pid = any (edge_waiter)
+    )
     select coalesce(jsonb_agg(to_jsonb(l) || jsonb_build_object('same',
                         jsonb_build_array(l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid, l.transactionid, l.classid, l.objid, l.objsubid))), '[]')
       into locks
-      from pg_locks l
+      from every l
      where l.pid = any (seen) and (not l.granted or l.locktype = 'tuple')
         -- Whose lock it is that a prepared transaction holds shows in the one on its own id.
         or l.pid is null and l.locktype = 'transactionid' and 0 = any (edge_blocker)
-        or (l.pid = any (edge_blocker) or l.pid is null and 0 = any (edge_blocker))
-           and l.granted
-           and exists (select from pg_locks w
-                        where not w.granted and w.pid = any (edge_waiter) and w.locktype = l.locktype
-                          and w.transactionid is not distinct from l.transactionid and w.relation is not distinct from l.relation);
+        or l.granted
+           and (l.pid = any (edge_blocker) or l.pid is null and 0 = any (edge_blocker))
+           and exists (select from awaited w
+                        where w.locktype = l.locktype and w.transactionid is not distinct from l.transactionid
+                          and w.relation is not distinct from l.relation);
     select array_agg(mcp._lock_node(u.pid, u.depth,
                                     (select array_agg(e.b order by e.b) from unnest(edge_waiter, edge_blocker) e (w, b) where e.w = u.pid),
                                     (select array_agg(e.w order by e.w) from unnest(edge_waiter, edge_blocker) e (w, b) where e.b = u.pid),

@@ -237,7 +237,7 @@ def test_sizes_of_tables_by_pages(site, plain, monitor):
     assert (orders["total_bytes"], orders["index_bytes"], orders["toast_bytes"]) == row[:3] and orders["rows"] == 20000
     assert orders["table_bytes"] == row[0] - row[1] - row[2] >= row[3] and orders["total"].endswith("MB") or orders["total"].endswith("kB")
     rest = monitor.tool("list_sizes", {"schema": "Sh op", "max_entries": 5, "after": first["next"]}).data
-    assert [item["name"] for item in rest["sizes"]] == ['"Sh op".closed', '"Sh op".small'] and "truncated" not in rest
+    assert [item["name"] for item in rest["sizes"]] == ['"Sh op".small', '"Sh op".closed'] and "truncated" not in rest
     mine = plain.tool("list_sizes", {"schema": "Sh op"}).data
     assert [item["name"] for item in mine["sizes"]] == ['"Sh op"."Or""ders"', '"Sh op".small']
     assert "1 tables on which you have no privilege: needs pg_monitor" in mine["not_visible"]
