@@ -14,6 +14,15 @@ end
 $$;
 comment on function mcp._wal_position() is '@support The end of the WAL that this server has, primary or standby';
 
+create function mcp._wal_since(place pg_lsn) returns numeric
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- A standby's report may be newer than what was asked for first.
+    select greatest(pg_wal_lsn_diff(mcp._wal_position(), place), 0)
+$$;
+comment on function mcp._wal_since(pg_lsn) is '@support Bytes of WAL from a place to the end; null where there is no place';
+
 create function mcp._slots() returns jsonb[]
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -28,8 +37,8 @@ as $$
                'active_pid', s.r -> 'active_pid',
                'wal_status', s.r -> 'wal_status',
                'retained_bytes', case when s.r ->> 'wal_status' is distinct from 'lost'
-                                      then greatest(pg_wal_lsn_diff(mcp._wal_position(), (s.r ->> 'restart_lsn')::pg_lsn), 0) end,
-               'unconfirmed_bytes', greatest(pg_wal_lsn_diff(mcp._wal_position(), (s.r ->> 'confirmed_flush_lsn')::pg_lsn), 0),
+                                      then mcp._wal_since((s.r ->> 'restart_lsn')::pg_lsn) end,
+               'unconfirmed_bytes', mcp._wal_since((s.r ->> 'confirmed_flush_lsn')::pg_lsn),
                'safe_bytes', s.r -> 'safe_wal_size',
                'xmin_age', age((s.r ->> 'xmin')::xid),
                'catalog_xmin_age', age((s.r ->> 'catalog_xmin')::xid),
@@ -38,7 +47,7 @@ as $$
                'inactive_since', s.r -> 'inactive_since',
                'failover', nullif((s.r ->> 'failover')::boolean, false),
                'synced', nullif((s.r ->> 'synced')::boolean, false)))
-               order by pg_wal_lsn_diff(mcp._wal_position(), (s.r ->> 'restart_lsn')::pg_lsn) desc nulls last, s.r ->> 'slot_name')
+               order by mcp._wal_since((s.r ->> 'restart_lsn')::pg_lsn) desc nulls last, s.r ->> 'slot_name')
       from (select to_jsonb(p) as r from pg_replication_slots p limit 200) s
 $$;
 comment on function mcp._slots() is '@support The replication slots with the WAL they hold back, those that hold most first';
@@ -55,12 +64,12 @@ as $$
                'client', host(s.client_addr),
                'state', s.state,
                'sync_state', s.sync_state,
-               'send_lag_bytes', greatest(pg_wal_lsn_diff(mcp._wal_position(), s.sent_lsn), 0),
-               'replay_lag_bytes', greatest(pg_wal_lsn_diff(mcp._wal_position(), s.replay_lsn), 0),
+               'send_lag_bytes', mcp._wal_since(s.sent_lsn),
+               'replay_lag_bytes', mcp._wal_since(s.replay_lsn),
                'write_lag_seconds', round(extract(epoch from s.write_lag), 3),
                'flush_lag_seconds', round(extract(epoch from s.flush_lag), 3),
                'replay_lag_seconds', round(extract(epoch from s.replay_lag), 3)))
-               order by pg_wal_lsn_diff(mcp._wal_position(), s.replay_lsn) desc nulls last, s.pid)
+               order by mcp._wal_since(s.replay_lsn) desc nulls last, s.pid)
       from (select * from pg_stat_replication limit 200) s
 $$;
 comment on function mcp._senders() is '@support The WAL senders of this server with their lag, the one farthest behind first';
@@ -76,7 +85,7 @@ begin
     return jsonb_strip_nulls(jsonb_build_object(
                'received_lsn', pg_last_wal_receive_lsn(),
                'replayed_lsn', pg_last_wal_replay_lsn(),
-               'replay_lag_bytes', greatest(pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), 0),
+               'replay_lag_bytes', case when pg_last_wal_receive_lsn() is not null then greatest(pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), 0) end,
                -- On an idle primary the last transaction is old, which is no lag.
                'replay_lag_seconds', case when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
                                           else mcp._seconds_since(pg_last_xact_replay_timestamp()) end,
@@ -125,7 +134,7 @@ begin
                                from pg_subscription_rel t where t.srsubid = s.oid group by 1) c),
                'pid', w.pid,
                'last_message_seconds', mcp._seconds_since(w.last_msg_receipt_time),
-               'lag_bytes', greatest(pg_wal_lsn_diff(w.latest_end_lsn, w.received_lsn), 0),
+               'lag_bytes', pg_wal_lsn_diff(w.latest_end_lsn, w.received_lsn),
                'apply_errors', e.apply_error_count, 'sync_errors', e.sync_error_count))
                order by s.subname)
       into subscriptions
@@ -143,6 +152,8 @@ begin
            || jsonb_strip_nulls(jsonb_build_object(
                   'recovery', mcp._recovery(),
                   'receiver', receiver,
+                  'truncated', case when (select count(*) from pg_publication) > 200 or (select count(*) from pg_replication_slots) > 200
+                                         or (select count(*) from pg_stat_replication) > 200 then true end,
                   'synchronous_standbys', nullif(current_setting('synchronous_standby_names'), ''),
                   'not_visible', case when not see_all then mcp._needs('state and lag of senders and receiver', 'pg_read_all_stats') end));
 end

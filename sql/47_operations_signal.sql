@@ -41,8 +41,8 @@ begin
             return jsonb_build_object('signalled', true, 'session', mcp._session(to_jsonb(a)));
         end if;
     exception when insufficient_privilege then
-        raise exception 'you may not signal session %, which belongs to % %', pid,
-                        case when a.super then 'superuser' else 'role' end, coalesce(quote_ident(a.usename), 'of the server itself')
+        raise exception 'you may not signal session %, which belongs to %', pid,
+                        coalesce(case when a.super then 'superuser ' else 'role ' end || quote_ident(a.usename), 'the server itself')
             using errcode = 'insufficient_privilege',
                   hint = case when a.super or a.usesysid is null then 'Only a superuser may; ask an administrator.'
                               else format('You may signal sessions of your own roles. For others an administrator grants: grant pg_signal_backend to %I;', current_user) end;

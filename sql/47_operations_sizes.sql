@@ -47,13 +47,16 @@ begin
                      order by v.own + v.toast + v.indexes desc, v.oid limit most_measured) b
         )
         select v.oid, v.relnamespace, coalesce(m.with_toast - m.toast, v.own), coalesce(m.toast, v.toast), coalesce(m.indexes, v.indexes),
-               m.with_toast is not null, (select count(*) from candidates) - (select count(*) from visible)
+               m.with_toast is not null, 0::bigint
           from visible v
-          left join measured m on m.oid = v.oid;
+          left join measured m on m.oid = v.oid
+         union all
+        -- Also who sees no table at all is to know that there are some.
+        select null, null, null, null, null, true, (select count(*) from candidates) - (select count(*) from visible);
 end
 $$;
 comment on function mcp._sizes_of_tables(text) is
-    '@support Sizes of the tables that the current user may see; those that look biggest are measured, the others estimated';
+    '@support Sizes of the tables that the current user may see; those that look biggest are measured, the others estimated. One more row counts the hidden';
 
 create function mcp._size_of(kind text, entry oid, bytes bigint, parts bigint[], measured boolean) returns jsonb
 language sql stable
@@ -106,12 +109,13 @@ begin
         return query
             select c.oid, case when t.measured then pg_relation_size(c.oid) else c.relpages * block end, null::bigint[], t.measured, t.hidden
               from mcp._sizes_of_tables(schema) t
-              join pg_index i on i.indrelid = t.relation
-              join pg_class c on c.oid = i.indexrelid;
+              left join pg_index i on i.indrelid = t.relation
+              left join pg_class c on c.oid = i.indexrelid
+             where c.oid is not null or t.relation is null;
     end if;
 end
 $$;
-comment on function mcp._sizes(text, text) is '@support Sizes of everything of one kind, without names';
+comment on function mcp._sizes(text, text) is '@support Sizes of everything of one kind, without names; a row without an entry counts what is hidden';
 
 create function mcp.list_sizes(kind text default 'table', schema text default null, max_entries integer default null, after text default null) returns jsonb
 language plpgsql stable
@@ -141,10 +145,11 @@ begin
                   hint = case when cardinality(near) > 0 then format('Perhaps you meant "%s".', near[1]) else 'Call list_schemas for those there are.' end;
     end if;
     with sizes as materialized (
-        select s.* from mcp._sizes(kind, schema) s where s.bytes is not null
+        select s.* from mcp._sizes(kind, schema) s
     ), page as (
         select s.* from sizes s
-         where last is null or s.bytes < last[1]::bigint or s.bytes = last[1]::bigint and s.entry > last[2]::oid
+         where s.entry is not null and s.bytes is not null
+           and (last is null or s.bytes < last[1]::bigint or s.bytes = last[1]::bigint and s.entry > last[2]::oid)
          order by s.bytes desc, s.entry
          limit page_size + 1
     )

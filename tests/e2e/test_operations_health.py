@@ -263,6 +263,16 @@ def test_sizes_of_other_kinds(site, plain, monitor):
         site.sql("drop database secluded")
 
 
+@pytest.mark.parametrize("kind", ["table", "index", "schema"])
+def test_sizes_of_nothing_but_hidden_tables(site, plain, kind):
+    site.sql("create schema shut; grant usage on schema shut to plain; create table shut.a (id int primary key); create table shut.b (id int)")
+    try:
+        data = plain.tool("list_sizes", {"kind": kind, "schema": "shut"}).data
+        assert data["sizes"] == [] and "2 tables on which you have no privilege" in data["not_visible"] and set(data) == {"sizes", "not_visible"}
+    finally:
+        site.sql("drop schema shut cascade")
+
+
 def test_sizes_wait_for_no_lock(site, monitor):
     """pg_total_relation_size would wait for the table until the lock is gone."""
     with Session(site) as session:
@@ -282,7 +292,7 @@ def test_sizes_refuse_what_they_do_not_know(plain, arguments, said):
 
 def test_slots_publications_and_subscriptions(site, plain, monitor):
     # pgoutput comes with every server.
-    site.sql("select pg_create_physical_replication_slot('lazy', true)")
+    site.sql("select pg_create_physical_replication_slot('lazy', true), pg_create_physical_replication_slot('blank')")
     site.sql("select pg_create_logical_replication_slot('decoded', 'pgoutput')")
     site.sql("""create publication "Pub one" for table "Sh op".small with (publish = 'insert, update');
                 create publication everything for all tables;
@@ -291,6 +301,7 @@ def test_slots_publications_and_subscriptions(site, plain, monitor):
         data = plain.tool("get_replication").data
         slots = {item["name"]: item for item in data["slots"]}
         assert data["role"] == "primary" and slots["lazy"]["active"] is False and slots["lazy"]["type"] == "physical"
+        assert "unconfirmed_bytes" not in slots["lazy"] and "retained_bytes" not in slots["blank"]
         assert slots["decoded"]["plugin"] == "pgoutput" and slots["decoded"]["database"] == "postgres" and slots["decoded"]["catalog_xmin_age"] >= 0
         assert ("conflicting" in slots["decoded"]) is (server_major() >= 16)
         assert slots["lazy"]["wal_status"] == "reserved" and slots["lazy"]["retained_bytes"] >= 0
@@ -318,7 +329,7 @@ def test_primary_and_standby(site, plain, monitor):
                             20, "the standby streams")[0]
         assert sender["user"] == "postgres" and sender["sync_state"] == "async" and sender["replay_lag_bytes"] >= 0
         hidden = plain.tool("get_replication").data["senders"][0]
-        assert hidden["pid"] == sender["pid"] and "state" not in hidden
+        assert hidden["pid"] == sender["pid"] and set(hidden) == {"pid", "user", "application"}
         there = Caller(standby, monitor.headers, role=monitor.role)
         data = there.tool("get_replication").data
         assert data["role"] == "standby" and data["receiver"]["status"] == "streaming" and data["recovery"]["replay_paused"] is False
