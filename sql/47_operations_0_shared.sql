@@ -18,13 +18,13 @@ as $$
 $$;
 comment on function mcp._needs(text, text) is '@support The words for what is not visible, and the grant that would show it';
 
-create function mcp._cut(words text, most integer default 500) returns text
+create function mcp._shortened(words text, most integer default 500) returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
     select case when length(words) > most then left(words, most) || format(' ... (cut, %s characters)', length(words)) else words end
 $$;
-comment on function mcp._cut(text, integer) is '@support A text of bounded length, which says so if it was longer';
+comment on function mcp._shortened(text, integer) is '@support A text of bounded length, which says so if it was longer';
 
 create function mcp._seconds_since(moment timestamptz) returns numeric
 language sql stable strict
@@ -75,6 +75,6 @@ as $$
                'query_seconds', case when a ->> 'state' = 'active' then mcp._seconds_since((a ->> 'query_start')::timestamptz) end,
                'idle_seconds', case when a ->> 'state' like 'idle%' then mcp._seconds_since((a ->> 'state_change')::timestamptz) end,
                'xmin_age', age((a ->> 'backend_xmin')::xid),
-               'query', nullif(mcp._cut(nullif(a ->> 'query', '<insufficient privilege>')), '')))
+               'query', nullif(mcp._shortened(nullif(a ->> 'query', '<insufficient privilege>')), '')))
 $$;
 comment on function mcp._session(jsonb) is '@support What a row of pg_stat_activity says about a session, without what is empty';

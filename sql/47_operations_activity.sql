@@ -15,7 +15,7 @@ declare
     hidden bigint;
 begin
     if wanted <> all (states) then
-        raise exception 'there is no state "%"', mcp._cut(state, 50)
+        raise exception 'there is no state "%"', mcp._shortened(state, 50)
             using errcode = 'invalid_parameter_value', hint = format('States: %s.', array_to_string(states, ', '));
     end if;
     -- Processes of the server itself, the gateway too, are connected to no database.

@@ -129,7 +129,7 @@ as $$
     )
     select mcp._finding(mcp._worst(array_agg(f.status)),
                         case when count(*) = 0 then 'No setting is dangerous.'
-                             else format('%s settings deserve a look: %s.', count(*), mcp._cut(string_agg(f.name, ', ' order by f.name), 300)) end,
+                             else format('%s settings deserve a look: %s.', count(*), mcp._shortened(string_agg(f.name, ', ' order by f.name), 300)) end,
                         (jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', f.name, 'value', f.value, 'unit', f.unit, 'status', f.status, 'why', f.why))
                                    order by array_position('{critical,warning,notice}'::text[], f.status), f.name)),
                         'Change them with alter system, or where list_settings says that they were set.')
@@ -144,7 +144,7 @@ as $$
     select mcp._finding(mcp._grade(extract(epoch from clock_timestamp() - min(x.prepared)), 0, 3600, 86400),
                         case when count(*) = 0 then 'No transaction is prepared.'
                              else format('%s transactions are prepared, the oldest for %s s.', count(*), round(mcp._seconds_since(min(x.prepared)))) end,
-                        to_jsonb((array_agg(jsonb_build_object('gid', mcp._cut(x.gid, 100), 'database', x.database, 'owner', x.owner,
+                        to_jsonb((array_agg(jsonb_build_object('gid', mcp._shortened(x.gid, 100), 'database', x.database, 'owner', x.owner,
                                                                'seconds', mcp._seconds_since(x.prepared)) order by x.prepared))[1:5]),
                         'They hold locks and keep VACUUM from cleaning until somebody says commit prepared or rollback prepared, in their database.')
       from pg_prepared_xacts x

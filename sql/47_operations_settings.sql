@@ -29,9 +29,9 @@ begin
     select array_agg(jsonb_strip_nulls(jsonb_build_object(
                'name', s.name,
                'value', case when mcp._secret_setting(s.name) and s.value <> '' then '(not shown: may hold a secret)'
-                             when s.value = s.setting then mcp._cut(current_setting(s.name)) else mcp._cut(s.value) end,
+                             when s.value = s.setting then mcp._shortened(current_setting(s.name)) else mcp._shortened(s.value) end,
                'unit', s.unit,
-               'default', case when s.value is distinct from s.boot_val and not mcp._secret_setting(s.name) then mcp._cut(s.boot_val) end,
+               'default', case when s.value is distinct from s.boot_val and not mcp._secret_setting(s.name) then mcp._shortened(s.boot_val) end,
                'source', nullif(case when s.source in ('session', 'client', 'interactive') then null else s.source end, 'default'),
                'change', case s.context when 'internal' then 'never' when 'postmaster' then 'restart' when 'sighup' then 'reload'
                                         when 'superuser' then 'session of a superuser' when 'user' then 'session' else 'new session' end,

@@ -133,7 +133,7 @@ declare
     unseen bigint;
 begin
     if kind is null or kind <> all (kinds) then
-        raise exception 'there are no sizes of kind "%"', coalesce(mcp._cut(kind, 50), 'null')
+        raise exception 'there are no sizes of kind "%"', coalesce(mcp._shortened(kind, 50), 'null')
             using errcode = 'invalid_parameter_value', hint = format('Kinds: %s.', array_to_string(kinds, ', '));
     elsif after is not null and last is null then
         raise exception '"after" must be the "next" of an earlier answer'
