@@ -157,7 +157,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     -- A literal as pg_get_expr writes it: 'public'::text, '-1'::integer, '{}'::text[], '[]'::jsonb.
-    literal constant text := replace(substring(expression from '^''((?:[^'']|'''')*)''::[^'']+$'), '''''', '''');
+    literal constant text := coalesce(replace(substring(expression from '^''((?:[^'']|'''')*)''::[^'']+$'), '''''', ''''),
+                                      substring(expression from '^\((-?[0-9.]+)\)::[^'']+$'));
 begin
     return case
                when expression in ('true', 'false') then to_jsonb(expression::boolean)

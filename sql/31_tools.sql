@@ -32,8 +32,8 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
     -- Whatever else stands there is a mistake that mcp.check() names; the function is then what it would be without it.
-    select coalesce(nullif(array_agg(f.value) filter (where f.value <> ''), '{}'), case when ours then '{}' else '{custom}' end::text[])
-      from jsonb_array_elements_text(case when jsonb_typeof(directive -> 'features') = 'array' then directive -> 'features' else '[]' end) f
+    select coalesce(array_agg(f.value #>> '{}') filter (where jsonb_typeof(f.value) = 'string' and f.value <> '""'), case when ours then '{}' else '{custom}' end::text[])
+      from jsonb_array_elements(case when jsonb_typeof(directive -> 'features') = 'array' then directive -> 'features' else '[]' end) f
 $$;
 comment on function mcp._features(jsonb, boolean) is
     '@support The features that a directive names, the groups that clients ask for; functions outside schema mcp are of the feature custom without that';

@@ -62,7 +62,7 @@ begin
                    when k.key in ('minLength', 'maxLength', 'minItems', 'maxItems', 'minProperties', 'maxProperties') then
                        jsonb_typeof(k.value) = 'number' and k.value #>> '{}' ~ '^[0-9]{1,10}$'
                    when k.key = 'uniqueItems' then jsonb_typeof(k.value) = 'boolean'
-                   when k.key = 'pattern' then jsonb_typeof(k.value) = 'string' and mcp._portable_pattern(k.value #>> '{}')
+                   when k.key = 'pattern' then jsonb_typeof(k.value) = 'string' and mcp._portable_pattern(k.value #>> '{}') and ('' ~ (k.value #>> '{}')) is not null
                    when k.key = 'required' then
                        jsonb_typeof(k.value) = 'array' and not jsonb_path_exists(k.value, '$[*] ? (@.type() != "string")')
                    when k.key = 'additionalProperties' and jsonb_typeof(k.value) = 'boolean' then true
@@ -72,6 +72,8 @@ begin
                    when k.key in ('anyOf', 'oneOf', 'allOf') then jsonb_typeof(k.value) = 'array' and k.value <> '[]'
                        and (select bool_and(mcp._sane_schema(p.value, depth + 1)) from jsonb_array_elements(k.value) p)
                end, false));
+exception when invalid_regular_expression then
+    return false;
 end
 $$;
 comment on function mcp._sane_schema(jsonb, integer) is
@@ -202,16 +204,22 @@ $$;
 comment on function mcp._result_schemas(oid[], text[]) is
     '@support JSON Schema of the results of functions, as mcp._tool_statement makes them, from what they are declared to return';
 
+create function mcp._default_lists() returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_build_array(to_jsonb(regexp_split_to_array(
+               btrim(coalesce(nullif(btrim(current_setting('supabase_mcp.features', true)), ''), 'database,debugging,development,docs,custom')),
+               '\s*,\s*')))
+$$;
+comment on function mcp._default_lists() is '@support The features of a client that asks for none, from the setting supabase_mcp.features';
+
 create function mcp._tools("only" jsonb default '[]', read_only boolean default false) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    lists constant jsonb := case
-        when "only" <> '[]' then "only"
-        else jsonb_build_array(to_jsonb(regexp_split_to_array(
-                 btrim(coalesce(nullif(btrim(current_setting('supabase_mcp.features', true)), ''), 'database,debugging,development,docs,custom')),
-                 '\s*,\s*'))) end;
+    lists constant jsonb := case when "only" <> '[]' then "only" else mcp._default_lists() end;
 begin
     -- Of several functions of one name schema mcp's is the tool, else the oldest. A variant (execute_sql_write) is no tool of
     -- its own: whoever may execute both it and the tool sees the tool in the variant's words. mcp._find_tool chooses alike.
