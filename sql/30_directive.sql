@@ -66,11 +66,11 @@ begin
     -- All at once, as long as nobody made a mistake; what is not quite regular is read on its own. Same outcome, a tenth of the time.
     begin
         return array(
-            select case when h.regular and jsonb_typeof(h.head::jsonb) = 'object'
-                        then h.head::jsonb || jsonb_build_object('description', btrim(substr(h.comment, 8 + length(h.head)), E' \n\t'))
+            select case when h.regular
+                        then concat(left(h.head, -1), ', "description": ', to_json(btrim(substr(h.comment, 8 + length(h.head)), E' \n\t')), '}')::jsonb
                         else mcp._directive(h.comment) end
               from (select c.comment, c.n, s.head,
-                           length(c.comment) < 8000 and right(s.head, 1) = '}' and strpos(c.comment, E'\r') = 0
+                           length(c.comment) < 8000 and right(s.head, 1) = '}' and left(s.head, 2) = '{"' and strpos(c.comment, E'\r') = 0
                            and length(s.head) - length(translate(s.head, '{[', '')) < 16
                            and (strpos(c.comment, E')\n') > 0 or right(c.comment, 1) = ')' and s.head = left(substr(c.comment, 6), -1)) as regular
                       from unnest(comments) with ordinality c (comment, n)

@@ -101,59 +101,60 @@ end
 $$;
 comment on function mcp._said_schema(jsonb, boolean) is '@support What a directive says of an argument with an object: {"description": ..., "schema": {...}}';
 
-create function mcp._input_schemas(functions oid[], directives jsonb[], brief boolean[]) returns table (function oid, schema jsonb)
+create function mcp._input_schemas(functions oid[], directives jsonb[], brief boolean[]) returns table (function oid, schema text)
 language plpgsql stable rows 200
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin
+    -- Put together as text, and read once at the end: jsonb would be copied with every key that is added. Of a key that comes twice the
+    -- later counts.
     return query
         with asked as materialized (
-            select f.oid, f.directive, f.brief, p.pronargs - p.pronargdefaults as needed, p.pronargdefaults, p.proargnames, p.proargmodes,
+            select f.oid, f.directive, f.brief, p.pronargs - p.pronargdefaults as needed, p.proargnames, p.proargmodes,
                    coalesce(p.proallargtypes, p.proargtypes::oid[]) as types, d.expressions,
                    cardinality(d.expressions) = p.pronargdefaults as split
               from unnest(functions, directives, brief) f (oid, directive, brief)
               join pg_proc p on p.oid = f.oid
              -- All defaults in one text; what a comma within one divides wrongly shows by their number.
-             cross join lateral (select string_to_array(pg_get_expr(p.proargdefaults, 'pg_proc'::regclass), ', ') as expressions) d
+             cross join lateral (select string_to_array(pg_get_expr(p.proargdefaults, 1255), ', ') as expressions offset 0) d
              where p.pronargs > 0
         ), arguments as materialized (
             select a.oid, u.name, u.type, u.n, a.brief, a.directive -> 'args' -> u.name as said, a.needed,
-                   row_number() over (partition by a.oid order by u.n) as place, a.pronargdefaults, a.expressions, a.split
+                   case when 'o' = any (a.proargmodes) then (select count(*) from unnest(a.proargmodes[1:u.n]) m where m in ('i', 'b', 'v')) else u.n end as place,
+                   a.expressions, a.split
               from asked a
              cross join lateral unnest(a.proargnames, a.types, a.proargmodes) with ordinality u (name, type, mode, n)
              where coalesce(u.mode, 'i') in ('i', 'b', 'v')
         ), schemas as materialized (
-            select t.type, t.brief, mcp._type_schema(t.type, brief => t.brief) as schema
+            select t.type, t.brief, s.schema, nullif(substr(s.schema::text, 2, length(s.schema::text) - 2), '') as members
               from (select distinct a.type, a.brief from arguments a) t
+             cross join lateral (select mcp._type_schema(t.type, brief => t.brief) as schema offset 0) s
         ), defaults as (
-            select a.oid, a.name, a.place, a.place <= a.needed as required, a.said, a.brief, s.schema,
+            select a.oid, a.name, a.place, a.place <= a.needed as required, a.said, a.brief, s.schema, s.members,
                    case when a.place <= a.needed then null
                         when a.split then a.expressions[a.place - a.needed]
                         else pg_get_function_arg_default(a.oid, a.n::integer) end as expression
               from arguments a
               join schemas s on s.type = a.type and s.brief = a.brief
-        ), words as (
-            select d.oid, d.name, d.place, d.required,
-                   d.schema
-                   || case when d.expression is null or starts_with(d.expression, 'NULL::') then '{}'
-                           when d.expression in ('true', 'false') then jsonb_build_object('default', d.expression::boolean)
-                           else coalesce((select jsonb_build_object('default', v) from mcp._default_value(d.expression, d.schema) v where v is not null), '{}') end
-                   || case jsonb_typeof(d.said) when 'string' then jsonb_build_object('description', d.said)
-                                                when 'object' then mcp._said_schema(d.said, d.brief) else '{}' end as schema
-              from defaults d
         )
-        select w.oid, jsonb_build_object('type', 'object', 'additionalProperties', false, 'properties', jsonb_object_agg(w.name, w.schema))
-                      || case when bool_or(w.required) then jsonb_build_object('required', jsonb_agg(w.name order by w.place) filter (where w.required))
-                              else '{}' end
-          from words w
-         group by w.oid;
+        select d.oid, concat('{"type": "object", "additionalProperties": false, "properties": {',
+                             string_agg(concat(to_json(d.name), ': {', concat_ws(', ', d.members,
+                                 case when d.expression is null or starts_with(d.expression, 'NULL::') then null
+                                      when d.expression in ('true', 'false') or d.expression ~ '^-?(0|[1-9][0-9]*)(\.[0-9]+)?$' then '"default": ' || d.expression
+                                      else '"default": ' || mcp._default_value(d.expression, d.schema)::text end,
+                                 case jsonb_typeof(d.said)
+                                      when 'string' then '"description": ' || d.said::text
+                                      when 'object' then nullif(regexp_replace(mcp._said_schema(d.said, d.brief)::text, '^.|.$', '', 'g'), '') end), '}'), ', '),
+                             '}', ', "required": [' || string_agg(to_json(d.name)::text, ', ' order by d.place) filter (where d.required) || ']', '}')
+          from defaults d
+         group by d.oid;
 end
 $$;
 comment on function mcp._input_schemas(oid[], jsonb[], boolean[]) is
-    '@support JSON Schema of the arguments of functions: names, types and defaults from the catalog, words from their directives; none for one without arguments';
+    '@support JSON Schema, as text, of the arguments of functions: names, types and defaults from the catalog, words from their directives; none for one without arguments';
 
-create function mcp._result_schemas(functions oid[], shapes text[]) returns table (function oid, schema jsonb)
+create function mcp._result_schemas(functions oid[], shapes text[]) returns table (function oid, schema text)
 language plpgsql stable rows 200
 set search_path = pg_catalog, pg_temp
 as $$
@@ -161,48 +162,46 @@ as $$
 begin
     return query
         with asked as materialized (
-            select f.oid, f.returns, p.prorettype as type, p.proargnames, p.proallargtypes, p.proargmodes,
+            select f.oid, f.returns, p.prorettype as type, p.proargnames, p.proallargtypes, p.proargmodes, p.prorettype = 2249 as listed,
                    -- The rows of a function with one nameless column are that column's values.
-                   coalesce(p.proargmodes::text[] && '{o,b,t}', false) as named, p.prorettype = 'record'::regtype as listed
+                   f.returns in ('row', 'set') and coalesce(p.proargmodes::text[] && '{o,b,t}', false) and (f.returns = 'set' or p.prorettype = 2249) as named
               from unnest(functions, shapes) f (oid, returns)
               join pg_proc p on p.oid = f.oid
         ), columns as materialized (
-            select a.oid, coalesce(nullif(u.name, ''), 'column' || row_number() over (partition by a.oid order by u.n)) as name, u.type
+            select a.oid, u.type,
+                   coalesce(nullif(u.name, ''), 'column' || (select count(*) from unnest(a.proargmodes[1:u.n]) m where m in ('o', 'b', 't'))) as name
               from asked a
              cross join lateral unnest(a.proargnames, a.proallargtypes, a.proargmodes) with ordinality u (name, type, mode, n)
-             where (a.returns = 'set' or a.returns = 'row' and a.listed) and a.named and u.mode in ('o', 'b', 't')
+             where a.named and u.mode in ('o', 'b', 't')
         ), schemas as materialized (
             select t.type, mcp._value_schema(t.type) as schema
               from (select c.type from columns c union select a.type from asked a where a.returns in ('row', 'set', 'scalar') and not a.listed) t
         ), rows as (
-            select c.oid, jsonb_build_object('type', 'object', 'properties', jsonb_object_agg(c.name, s.schema)) as schema
+            select c.oid, concat('{"type": "object", "properties": {', string_agg(concat(to_json(c.name), ': ', s.schema), ', '), '}}') as schema
               from columns c join schemas s on s.type = c.type
              group by c.oid
         ), items as (
             select a.oid, a.returns,
                    case when r.oid is not null then r.schema
                         -- A row of nulls is a row still.
-                        when a.returns in ('row', 'set') and s.schema -> 'type' @> '"object"' then jsonb_build_object('type', 'object') || (s.schema - 'type')
-                        else s.schema end as schema
+                        when a.returns in ('row', 'set') and s.schema -> 'type' @> '"object"' then (jsonb_build_object('type', 'object') || (s.schema - 'type'))::text
+                        else s.schema::text end as schema
               from asked a
               left join rows r on r.oid = a.oid
               left join schemas s on s.type = a.type
         )
         select i.oid, case i.returns
-                   when 'set' then jsonb_build_object(
-                       'type', 'object', 'required', '["rows", "row_count", "truncated"]'::jsonb,
-                       'properties', jsonb_build_object('rows', jsonb_build_object('type', 'array', 'items', i.schema),
-                                                        'row_count', '{"type": "integer"}'::jsonb, 'truncated', '{"type": "boolean"}'::jsonb))
+                   when 'set' then concat('{"type": "object", "required": ["rows", "row_count", "truncated"], "properties": {"rows": {"type": "array", "items": ', i.schema,
+                                          '}, "row_count": {"type": "integer"}, "truncated": {"type": "boolean"}}}')
                    when 'row' then i.schema
                    when 'void' then '{"type": "object", "properties": {"result": {"type": "null"}}}'
-                   when 'scalar' then jsonb_build_object('type', 'object', 'properties', jsonb_build_object('result', i.schema),
-                                                         'required', '["result"]'::jsonb)
+                   when 'scalar' then concat('{"type": "object", "properties": {"result": ', i.schema, '}, "required": ["result"]}')
                    else '{"type": "object"}' end
           from items i;
 end
 $$;
 comment on function mcp._result_schemas(oid[], text[]) is
-    '@support JSON Schema of the results of functions, as mcp._tool_statement makes them, from what they are declared to return';
+    '@support JSON Schema, as text, of the results of functions, as mcp._tool_statement makes them, from what they are declared to return';
 
 create function mcp._default_lists() returns jsonb
 language sql stable
@@ -220,6 +219,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     lists constant jsonb := case when "only" <> '[]' then "only" else mcp._default_lists() end;
+    -- One list is the rule.
+    words constant text[] := array(select case w.value when 'debug' then 'debugging' else w.value end from jsonb_array_elements_text(lists -> 0) w)
+                             || array(select w.value from jsonb_array_elements_text(lists -> 0) w where w.value = 'debug');
 begin
     -- Of several functions of one name schema mcp's is the tool, else the oldest. A variant (execute_sql_write) is no tool of
     -- its own: whoever may execute both it and the tool sees the tool in the variant's words. mcp._find_tool chooses alike.
@@ -239,7 +241,8 @@ begin
             select t.*, case when jsonb_typeof(t.directive -> 'title') = 'string' then left(t.directive ->> 'title', 200)
                              else upper(left(t.tool, 1)) || replace(substr(t.tool, 2), '_', ' ') end as title
               from tools t
-             where mcp._in_toolset(t.tool, t.features, lists)
+             where (t.tool = any (words) or t.features && words or 'all' = any (words))
+               and (jsonb_array_length(lists) = 1 or mcp._in_toolset(t.tool, t.features, lists))
                and (read_only is not true or t.volatility <> 'v')
         ), chosen as (
             select array_agg(t.function) as functions, array_agg(t.directive) as directives, array_agg(t.ours) as ours,
@@ -250,25 +253,24 @@ begin
         ), results as materialized (
             select r.* from chosen c cross join lateral mcp._result_schemas(c.others, c.shapes) r
         )
-        select coalesce(
-                   jsonb_agg(
-                       jsonb_build_object('name', t.tool,
-                                          'title', t.title,
-                                          'inputSchema', coalesce(i.schema, '{"type": "object", "properties": {}, "additionalProperties": false}'),
-                                          'annotations', case when t.directive ? 'annotations' then mcp._annotations(t.volatility, t.title, t.directive -> 'annotations')
-                                              else jsonb_build_object('title', t.title, 'readOnlyHint', t.volatility <> 'v', 'destructiveHint', t.volatility = 'v',
-                                                                      'idempotentHint', t.volatility <> 'v', 'openWorldHint', false) end)
-                       || case when jsonb_typeof(t.directive -> 'output') = 'object' and (t.ours or t.returns = 'jsonb' and mcp._sane_output(t.directive -> 'output'))
-                               then jsonb_build_object('outputSchema', mcp._output_schema(t.directive -> 'output'))
-                               when r.schema is not null then jsonb_build_object('outputSchema', r.schema) else '{}' end
-                       || case when t.definer and not t.ours
-                               then jsonb_build_object('description', ltrim((t.directive ->> 'description') || E'\n', E'\n') || (
-                                        select format('Runs with the rights of its owner %I.', o.rolname)
-                                          from pg_proc p join pg_roles o on o.oid = p.proowner where p.oid = t.function))
-                               when t.directive ->> 'description' = '' then '{}'
-                               else jsonb_build_object('description', t.directive -> 'description') end
-                       order by t.tool collate "C"),
-                   '[]')
+        select coalesce('[' || string_agg(concat(
+                   '{"name": ', to_json(t.tool), ', "title": ', to_json(t.title),
+                   ', "inputSchema": ', coalesce(i.schema, '{"type": "object", "properties": {}, "additionalProperties": false}'),
+                   ', "annotations": ', case when t.directive ? 'annotations' then mcp._annotations(t.volatility, t.title, t.directive -> 'annotations')::text
+                       else concat('{"title": ', to_json(t.title), case when t.volatility = 'v'
+                           then ', "readOnlyHint": false, "destructiveHint": true, "idempotentHint": false, "openWorldHint": false}'
+                           else ', "readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false}' end) end,
+                   ', "outputSchema": ' || case
+                       when t.directive ? 'output' and (t.ours or t.returns = 'jsonb') and (t.ours or mcp._sane_output(t.directive -> 'output'))
+                           then mcp._output_schema(t.directive -> 'output')::text
+                       else r.schema end,
+                   ', "description": ' || case
+                       when t.definer and not t.ours
+                           then to_json(ltrim((t.directive ->> 'description') || E'\n', E'\n') || (
+                                select format('Runs with the rights of its owner %I.', o.rolname)
+                                  from pg_proc p join pg_roles o on o.oid = p.proowner where p.oid = t.function))::text
+                       when t.directive ->> 'description' <> '' then (t.directive -> 'description')::text end,
+                   '}'), ', ' order by t.tool collate "C") || ']', '[]')::jsonb
           from titled t
           left join inputs i on i.function = t.function
           left join results r on r.function = t.function);
