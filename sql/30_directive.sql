@@ -75,7 +75,7 @@ begin
                            and (strpos(c.comment, E')\n') > 0 or right(c.comment, 1) = ')' and s.head = left(substr(c.comment, 6), -1)) as regular
                       from unnest(comments) with ordinality c (comment, n)
                      cross join lateral (select substr(case when strpos(c.comment, E')\n') > 0 then split_part(c.comment, E')\n', 1)
-                                                            else rtrim(c.comment, ')') end, 6) as head) s
+                                                            else rtrim(c.comment, ')') end, 6) as head offset 0) s
                     offset 0) h
              order by h.n);
     exception when others then

@@ -92,12 +92,12 @@ begin
 
     return query
         with named as materialized (
-            select p.oid, p.pronargs, p.proargnames, p.proallargtypes, p.proargtypes, p.proargmodes, p.prosecdef, p.provolatile,
+            select p.oid, p.pronargs, p.proargnames, p.proallargtypes, p.proargtypes, p.proargmodes, p.prosecdef, p.provolatile, p.proretset, p.prorettype,
                    n.nspname = 'mcp' as ours, f.directive,
                    case when n.nspname = 'mcp' then p.proname::text else coalesce(f.directive ->> 'name', p.proname) end as tool,
                    coalesce(f.directive ->> 'kind', 'tool') as kind
               from unnest(functions, mcp._read_directives(comments)) f (oid, directive)
-              join pg_proc p on p.oid = f.oid
+             cross join lateral (select * from pg_proc p where p.oid = f.oid offset 0) p
               join pg_namespace n on n.oid = p.pronamespace
              where f.directive is not null
         )
@@ -105,10 +105,11 @@ begin
                case when c.directive ? 'features' then mcp._features(c.directive, c.ours) when c.ours then '{}' else '{custom}' end::text[],
                c.prosecdef
           from named c
-         cross join lateral (select case when c.ours and c.kind in ('tool', 'variant') then 'jsonb' else mcp._returns(c.oid) end as returns) r
+         cross join lateral (select case when c.ours and c.kind in ('tool', 'variant') then 'jsonb'
+                                         when c.proretset and (c.prorettype <> all (unfit) or c.proargmodes::text[] && '{o,b,t}') then 'set' else mcp._returns(c.oid) end as returns offset 0) r
          where (c.kind = wanted_kind or wanted_kind = 'tool' and c.kind = 'variant' and c.ours)
            and r.returns is not null
-           and c.tool ~ '^[A-Za-z0-9_.-]{1,128}$'
+           and c.tool ~ '^[A-Za-z0-9_.-]+$' and length(c.tool) <= 128
            -- What runs with another's rights is opened to models by a word of its own, never by the way.
            and (c.ours or not c.prosecdef or c.directive -> 'security_definer' = 'true')
            -- Arguments are given by name, and must be of types that values can be given for.

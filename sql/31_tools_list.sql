@@ -115,7 +115,8 @@ begin
                    coalesce(p.proallargtypes, p.proargtypes::oid[]) as types, d.expressions,
                    cardinality(d.expressions) = p.pronargdefaults as split
               from unnest(functions, directives, brief) f (oid, directive, brief)
-              join pg_proc p on p.oid = f.oid
+             -- A look-up for each, where Postgres would read the whole of pg_proc.
+             cross join lateral (select * from pg_proc p where p.oid = f.oid offset 0) p
              -- All defaults in one text; what a comma within one divides wrongly shows by their number.
              cross join lateral (select string_to_array(pg_get_expr(p.proargdefaults, 1255), ', ') as expressions offset 0) d
              where p.pronargs > 0
@@ -166,7 +167,7 @@ begin
                    -- The rows of a function with one nameless column are that column's values.
                    f.returns in ('row', 'set') and coalesce(p.proargmodes::text[] && '{o,b,t}', false) and (f.returns = 'set' or p.prorettype = 2249) as named
               from unnest(functions, shapes) f (oid, returns)
-              join pg_proc p on p.oid = f.oid
+             cross join lateral (select * from pg_proc p where p.oid = f.oid offset 0) p
         ), columns as materialized (
             select a.oid, u.type,
                    coalesce(nullif(u.name, ''), 'column' || (select count(*) from unnest(a.proargmodes[1:u.n]) m where m in ('o', 'b', 't'))) as name

@@ -148,7 +148,8 @@ begin
             using errcode = 'duplicate_function',
                   hint = case when replace then 'It is no saved query. Choose another name.' else 'Choose another name, or say replace => true if it is a saved query.' end;
     end if;
-    execute format('create or replace function %I.%I(%s) returns %s language sql %s set search_path = %s as %L', target, name, declared,
+    execute format('create %sfunction %I.%I(%s) returns %s language sql %s set search_path = %s as %L', case when same is not null then 'or replace ' end,
+                   target, name, declared,
                    case when columns is null then 'void' else format('table (%s)', columns) end, volatility, path, body);
     select f.oid::regprocedure into made
       from pg_proc f join pg_namespace n on n.oid = f.pronamespace where n.nspname = target and f.proname = name and f.oid is distinct from same limit 1;

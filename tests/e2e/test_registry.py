@@ -1,7 +1,5 @@
 """Tools of one's own, from writing a function to calling it from a client that is connected already, and the bounds that they keep."""
 
-import threading
-
 import pytest
 
 from harness.caller import token_caller
@@ -150,22 +148,15 @@ def test_tool_of_ones_own_can_be_cancelled(cluster, team):
     def running():
         return cluster.value("select count(*) from pg_stat_activity where usename = 'team_mate' and wait_event = 'PgSleep'")
 
-    client = mate.connect()
-    failures = []
-
-    def call():
-        try:
-            client.rpc("tools/call", {"name": "waits", "arguments": {}})
-        except Exception as failure:  # noqa: BLE001 - the connection is torn from under it
-            failures.append(failure)
-
-    thread = threading.Thread(target=call)
-    thread.start()
+    client = mate.line()
+    number = client.start("tools/call", {"name": "waits", "arguments": {}})
     wait_until(lambda: running() == 1, 20, "the tool runs")
-    client.sock.shutdown(2) if hasattr(client, "sock") else client.close()
+    client.notify("notifications/cancelled", {"requestId": number, "reason": "enough"})
     wait_until(lambda: running() == 0, 20, "the tool is cancelled")
-    thread.join(20)
+    client.start("tools/call", {"name": "waits", "arguments": {}})
+    wait_until(lambda: running() == 1, 20, "the tool runs again")
     client.close()
+    wait_until(lambda: running() == 0, 20, "hanging up cancels it too")
     cluster.sql("drop function team.waits")
 
 

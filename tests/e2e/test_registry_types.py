@@ -146,7 +146,7 @@ RESULTS = [
     ("table (n int)", "5"), ("table (n int, n2 typed_out.pair)", "null::int, row(null, null)::typed_out.pair"), ("typed_out.whole", "row(1, 'x')::typed_out.whole"),
     ("table (p typed_out.pair)", "row(1, null)::typed_out.pair"), ("table (j jsonb)", "null::jsonb"),
     ("typed_out.own", "'a'::text::typed_out.own"), ("setof typed_out.whole", "row(1, 'x')::typed_out.whole"), ("record", "1, 2.5::float8"),
-    ("setof record", "null::int, null::float8"), ("money", "5::money"), ("bytea", "'\\x00'::bytea"), ("oid", "5::oid"), ("xml", "'<a/>'::xml"), ("int8", "9223372036854775807"),
+    ("setof record", "null::int, null::float8"), ("money", "5::money"), ("bytea", "'\\x00'::bytea"), ("oid", "5::oid"), ("point", "'(1,2)'::point"), ("int8", "9223372036854775807"),
 ]
 
 
