@@ -18,10 +18,11 @@ language sql immutable strict
 set search_path = pg_catalog, pg_temp
 as $$
     -- The limits keep a long comment from costing more than it is worth.
-    select array[c.head, btrim(left(substr(c.clean, 8 + length(c.head)), 8000), E' \n\t')]
-      from (select d.clean, substr(split_part(left(d.clean, 16384) || E'\n', E')\n', 1), 6) as head
-              from (select regexp_replace(left(comment, 65536), '[ \t\r]+(?=\n|$)', '', 'g') as clean) d
-             where starts_with(d.clean, '@mcp(')) c
+    select array[c.head, case when length(c.words) > 8000 then left(c.words, 7990) || ' ... (cut)' else c.words end]
+      from (select h.clean, h.head, btrim(substr(h.clean, 8 + length(h.head)), E' \n\t') as words
+              from (select d.clean, substr(split_part(left(d.clean, 16384) || E'\n', E')\n', 1), 6) as head
+                      from (select regexp_replace(left(comment, 65536), '[ \t\r]+(?=\n|$)', '', 'g') as clean) d
+                     where starts_with(d.clean, '@mcp(')) h) c
      where strpos(c.clean || E'\n', '@mcp(' || c.head || E')\n') = 1
 $$;
 comment on function mcp._directive_parts(text) is

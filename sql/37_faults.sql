@@ -151,6 +151,9 @@ begin
         return query select format('only clients that ask for its features see it (%s)', array_to_string(features, ', ')),
                             'Add "custom" to "features", or a feature to the setting supabase_mcp.features.'::text;
     end if;
+    if length(directive ->> 'description') >= 8000 then
+        return query select 'its description is longer than 8000 characters, and is cut'::text, 'Models read it with every list of tools: one or two sentences are enough.'::text;
+    end if;
     if directive ->> 'description' = '' then
         return query select 'it has no description'::text, 'The text after the directive tells a model what it does and when to use it.'::text;
     end if;

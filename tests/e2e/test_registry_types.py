@@ -187,6 +187,23 @@ def test_answers_of_no_rows_and_of_too_many(cluster, results, simple):
         assert data["row_count"] == len(data["rows"]) == count and data["truncated"] is (n > count)
 
 
+def test_types_within_types_end_somewhere(cluster, simple):
+    types = "create type deep.t0 as (x int);" + "".join(f"create type deep.t{n} as (a deep.t{n - 1}, b deep.t{n - 1}[]);" for n in range(1, 9))
+    cluster.sql(f"""create schema deep; grant usage on schema deep to public; {types}
+                    create function deep.nested(v deep.t8) returns deep.t8 language sql stable as 'select v';
+                    comment on function deep.nested is '@mcp({{}})'""")
+    try:
+        tool = simple.tools()["nested"]
+        assert len(json.dumps(tool)) < 6000
+        value = {"a": {"a": {"a": {"a": {"b": []}}}}}
+        assert fits(tool["inputSchema"], {"v": value})
+        data = simple.tool("nested", {"v": value}).data
+        jsonschema.validate(data, tool["outputSchema"], jsonschema.Draft202012Validator)
+        assert data["a"]["a"]["a"]["a"]["b"] == []
+    finally:
+        cluster.sql("drop schema deep cascade")
+
+
 def test_large_enum_and_wide_type_stay_small(cluster, simple):
     labels = ", ".join(f"'label {n}'" for n in range(10_000))
     columns = ", ".join(f"c{n} int" for n in range(500))

@@ -140,6 +140,10 @@ select pg_temp.tool('odd1');
 select pg_temp.tool('list_tables') ~ 'impostor' as impostor, mcp._tool_call('list_tables') ->> 'function' as function;
 select mcp._tool_call('odd1') ->> 'builtin' as builtin_of_others;
 select mcp._tool_call(name) from unnest(array['planted', 'hidden', 'not_granted', 'renamed', 'bad1', 'nothing', '', null]) name;
+-- Those of others are custom, and what may write is no tool of a caller that only reads.
+select array(select e ->> 'name' from jsonb_array_elements(mcp._tools('[["custom"]]')) e) as custom;
+select array(select e ->> 'name' from jsonb_array_elements(mcp._tools('[["custom"]]', true)) e) as custom_that_reads;
+select mcp._tool_call('listed', '{"words": ["a"]}', '[["database"]]') is null as left_out, mcp._tool_call('listed', '{"words": ["a"]}', '[["custom"]]') is null as left_in;
 -- Everything that is listed is found, and nothing else.
 select bool_and(mcp._tool_call(e ->> 'name') is not null) as all_found from jsonb_array_elements(mcp._tools('[["all"]]')) e;
 
