@@ -80,6 +80,35 @@ $$;
 comment on function mcp._tool_call(text) is
     '@support What a tool of the current user is: its function, whether it may write, its arguments and result; null if it is none';
 
+create function mcp._stray_field(schema jsonb, value jsonb, place text, out field text, out near text[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    item record;
+begin
+    -- jsonb_to_record passes over fields that a composite type does not have; a model would never learn that it misspelt one.
+    if jsonb_typeof(value) = 'object' and schema -> 'additionalProperties' = 'false' then
+        for item in select v.key, v.value, schema -> 'properties' -> v.key as schema from jsonb_each(value) v loop
+            if item.schema is null then
+                field := format('%s.%s', place, left(item.key, 100));
+                near := mcp._near(left(item.key, 100), array(select jsonb_object_keys(schema -> 'properties')));
+            elsif jsonb_typeof(item.value) in ('object', 'array') then
+                select s.field, s.near into field, near from mcp._stray_field(item.schema, item.value, format('%s.%s', place, item.key)) s;
+            end if;
+            exit when field is not null;
+        end loop;
+    elsif jsonb_typeof(value) = 'array' and schema #>> '{items,type}' = 'object' then
+        for item in select e.value, e.n from jsonb_array_elements(value) with ordinality e (value, n) loop
+            select s.field, s.near into field, near from mcp._stray_field(schema -> 'items', item.value, format('%s[%s]', place, item.n - 1)) s;
+            exit when field is not null;
+        end loop;
+    end if;
+end
+$$;
+comment on function mcp._stray_field(jsonb, jsonb, text) is
+    '@support The first field within an argument that its composite type does not have, as a path, with those that look like it';
+
 create function mcp._check_arguments(tool text, function oid, arguments jsonb) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -106,8 +135,9 @@ begin
                          end;
     end if;
     for a in
-        select i.name, i.required, jsonb_typeof(arguments -> i.name) as given, mcp._type_schema(i.type) ->> 'type' as expected
+        select i.name, i.required, jsonb_typeof(arguments -> i.name) as given, s.schema, s.schema ->> 'type' as expected
           from mcp._arguments(function) i
+         cross join lateral (select mcp._type_schema(i.type) as schema offset 0) s
          order by i.place
     loop
         if a.required and a.given is null then
@@ -117,6 +147,13 @@ begin
         elsif a.given not in ('null', a.expected) and not (a.expected in ('integer', 'number') and a.given in ('number', 'string')) then
             raise exception 'argument "%" of tool "%" must be of type %, not %', a.name, tool, a.expected, a.given
                 using errcode = 'invalid_parameter_value';
+        elsif a.given in ('object', 'array') and (a.expected = 'object' or a.schema #>> '{items,type}' = 'object') then
+            select s.field, s.near into stray, near from mcp._stray_field(a.schema, arguments -> a.name, a.name) s;
+            if stray is not null then
+                raise exception 'tool "%" knows no field "%"', tool, stray
+                    using errcode = 'invalid_parameter_value',
+                          hint = case when cardinality(near) > 0 then format('Perhaps you meant "%s".', near[1]) else 'The tool''s input schema has the fields.' end;
+            end if;
         end if;
     end loop;
 end

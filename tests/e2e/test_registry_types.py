@@ -84,9 +84,9 @@ CASES = [
     ("typed.no_schema", ["ABC"], [5], ["abc"]),
     ("typed.tight", ["az", "abz"], ["abbz", "bz", "ab"], []),
     ("typed.start_day", ["2020-01-01"], [5], ["2019-12-31"]),
-    ("typed.point", [{"x": 1, "label": "abc"}, {}], [{"label": "abcd"}, {"x": "y"}, [1]], []),
-    ("typed.line", [{"must": 5, "a": {"x": 2}, "b c": 100}], [{"must": 4}, {"name": "x"}, {"must": 5, "b c": 101}, {"must": 5, "a": {"label": "long"}}], []),
-    ("typed.point[]", [[{"x": 1}], []], [[{"x": 1.5}], {"x": 1}], []),
+    ("typed.point", [{"x": 1, "label": "abc"}, {}], [{"label": "abcd"}, {"x": "y"}, [1], {"lable": "a"}], []),
+    ("typed.line", [{"must": 5, "a": {"x": 2}, "b c": 100}], [{"must": 4}, {"name": "x"}, {"must": 5, "b c": 101}, {"must": 5, "a": {"label": "long"}}, {"must": 5, "a": {"y": 2}}, {"x": 1, "must": 5}], []),
+    ("typed.point[]", [[{"x": 1}], []], [[{"x": 1.5}], {"x": 1}, [{"x": 1}, {"z": 1}]], []),
 ]
 
 
@@ -185,6 +185,12 @@ def test_answers_of_no_rows_and_of_too_many(cluster, results, simple):
         data = simple.tool("upto", {"n": n}).data
         jsonschema.validate(data, schema, jsonschema.Draft202012Validator)
         assert data["row_count"] == len(data["rows"]) == count and data["truncated"] is (n > count)
+
+
+def test_misspelt_field_is_named(tools, simple):
+    number = [case[0] for case in CASES].index("typed.line")
+    error = simple.tool(f"echo_{number}", {"v": {"must": 5, "a": {"lable": "x"}}}).error
+    assert 'no field "v.a.lable"' in error["message"] and '"label"' in error["hint"], error
 
 
 def test_types_within_types_end_somewhere(cluster, simple):
