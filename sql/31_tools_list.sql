@@ -4,14 +4,13 @@
 --
 -- It is one statement over all tools, with each type looked at once: a list of hundreds would take a hundred milliseconds one by one.
 
-create function mcp._annotations(volatility "char", title text, said jsonb) returns jsonb
+create function mcp._annotations(volatility "char", said jsonb) returns jsonb
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     return (
-        select jsonb_build_object('title', title,
-                                  'readOnlyHint', volatility <> 'v',
+        select jsonb_build_object('readOnlyHint', volatility <> 'v',
                                   'destructiveHint', volatility = 'v',
                                   'idempotentHint', volatility <> 'v',
                                   'openWorldHint', false)
@@ -21,7 +20,7 @@ begin
                                and jsonb_typeof(s.value) = 'boolean'), '{}'));
 end
 $$;
-comment on function mcp._annotations("char", text, jsonb) is
+comment on function mcp._annotations("char", jsonb) is
     '@support A tool''s hints: from the volatility of its function, changed where the directive says so';
 
 create function mcp._output_schema(said jsonb) returns jsonb
@@ -257,10 +256,9 @@ begin
         select coalesce('[' || string_agg(concat(
                    '{"name": ', to_json(t.tool), ', "title": ', to_json(t.title),
                    ', "inputSchema": ', coalesce(i.schema, '{"type": "object", "properties": {}, "additionalProperties": false}'),
-                   ', "annotations": ', case when t.directive ? 'annotations' then mcp._annotations(t.volatility, t.title, t.directive -> 'annotations')::text
-                       else concat('{"title": ', to_json(t.title), case when t.volatility = 'v'
-                           then ', "readOnlyHint": false, "destructiveHint": true, "idempotentHint": false, "openWorldHint": false}'
-                           else ', "readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false}' end) end,
+                   ', "annotations": ', case when t.directive ? 'annotations' then mcp._annotations(t.volatility, t.directive -> 'annotations')::text
+                       when t.volatility = 'v' then '{"readOnlyHint": false, "destructiveHint": true, "idempotentHint": false, "openWorldHint": false}'
+                       else '{"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false}' end,
                    ', "outputSchema": ' || case
                        when t.directive ? 'output' and (t.ours or t.returns = 'jsonb') and (t.ours or mcp._sane_output(t.directive -> 'output'))
                            then mcp._output_schema(t.directive -> 'output')::text

@@ -181,6 +181,8 @@ as $$
       join pg_roles a on a.rolname = role
      cross join mcp._lint_relations('rvmf') r
      where e.extname = 'pg_graphql'
+       -- What this extension lets everybody read is behind policies of its own.
+       and r.schema <> 'mcp'
        and has_any_column_privilege(a.oid, r.relation, 'SELECT')
 $$;
 comment on function mcp._lint_pg_graphql_exposed(name) is '@support Lints 0026 and 0027: what a role sees of the schema through pg_graphql';

@@ -278,5 +278,5 @@ def test_what_one_may_not_do_fails_as_it_would(author):
 def test_entry_in_the_list(writer):
     tool = writer.tools()["preview_sql"]
     assert len(json.dumps(tool, separators=(",", ":"))) < 550
-    assert tool["annotations"] == {"title": "Preview SQL", "readOnlyHint": False, "destructiveHint": False, "idempotentHint": True,
+    assert tool["annotations"] == {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True,
                                    "openWorldHint": False}

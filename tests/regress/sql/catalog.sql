@@ -72,6 +72,6 @@ select b.tool, b.writes, p.prorettype = 'jsonb'::regtype as returns_jsonb,
        obj_description(p.oid, 'pg_proc') ~ '^@mcp\(\{"kind": "(tool|variant)"' as marked_first
   from mcp._builtin_tools() b join pg_proc p on p.oid = b.function order by b.tool collate "C";
 select array_agg(e.value ->> 'name' order by e.value ->> 'name') =
-       (select array_agg(b.tool order by b.tool) from mcp._builtin_tools() b where not b.writes) as all_listed,
+       (select array_agg(b.tool order by b.tool) from mcp._builtin_tools() b where b.tool <> 'execute_sql_write') as all_listed,
        bool_and(mcp._tool_call(e.value ->> 'name') is not null) as all_found
   from jsonb_array_elements(mcp._tools('[["all"]]')) e;
