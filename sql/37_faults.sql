@@ -34,13 +34,14 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    known constant text[] := '{kind,name,title,args,features,annotations,output,security_definer,query}';
+    known constant text[] := case kind when 'tool' then '{kind,name,title,args,features,annotations,output,security_definer,query}'
+                                       when 'resource' then '{kind,name,title,args,features,security_definer,uri,mime}'
+                                       else '{kind,name,title,args,features,security_definer}' end::text[];
     names constant text[] := array(select i.name from mcp._arguments(function) i order by i.place);
     item record;
 begin
-    -- Prompts and resources have keys of their own.
     for item in select k.key, mcp._near(left(k.key, 100), known) as near from jsonb_object_keys(directive - 'description') k (key)
-                 where kind = 'tool' and k.key <> all (known) order by 1
+                 where k.key <> all (known) order by 1
     loop
         return query select format('unknown key "%s"', left(item.key, 100)),
                             case when cardinality(item.near) > 0 then format('Perhaps you meant "%s".', item.near[1])
@@ -73,7 +74,7 @@ begin
             return query select format('"args" describes "%s", which is no argument', left(item.key, 100)),
                                 case when cardinality(item.near) > 0 then format('Perhaps you meant "%s".', item.near[1])
                                      else format('Arguments are: %s.', coalesce(nullif(array_to_string(names, ', '), ''), '(none)')) end;
-        elsif jsonb_typeof(item.value) = 'object' and (item.value - '{description,schema}'::text[] <> '{}'
+        elsif jsonb_typeof(item.value) = 'object' and (item.value - '{description,schema,complete}'::text[] <> '{}'
                                                        or item.value ? 'schema' and not mcp._sane_schema(item.value -> 'schema'))
               or jsonb_typeof(item.value) not in ('string', 'object') then
             return query select format('what "args" says of "%s" is not understood', item.key),
@@ -83,6 +84,38 @@ begin
 end
 $$;
 comment on function mcp._directive_faults(oid, jsonb, text) is 'What is wrong within a directive that can be read';
+
+create function mcp._resource_faults(function oid, directive jsonb) returns table (problem text, hint text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    uri constant text := directive ->> 'uri';
+    expression constant text := '\{[+/?&]?[A-Za-z_][A-Za-z0-9_]*(?:,[A-Za-z_][A-Za-z0-9_]*)*\}';
+    variables constant text[] := array(select v from regexp_matches(uri, expression, 'g') m,
+                                                     regexp_split_to_table(btrim(m[1], '{}+/?&'), ',') v);
+    argument record;
+    stray text;
+begin
+    if uri is null then
+        return query select 'a resource has a "uri"'::text, 'For example "uri": "shop://orders", or a template whose variables are the arguments: "shop://orders/{id}".'::text;
+    elsif uri !~ '^[A-Za-z][A-Za-z0-9+.-]*:[^[:space:][:cntrl:]"<>\\^`|]+$' or length(uri) > 2000 then
+        return query select '"uri" is not a URI'::text, 'It begins with a scheme and a colon, and has no spaces or quotes: "shop://orders".'::text;
+    elsif regexp_replace(uri, expression, '', 'g') ~ '[{}]' then
+        return query select 'the template in "uri" is not understood'::text, 'There are {name}, {+name}, {/name}, {?name,other} and {&name}.'::text;
+    end if;
+    for argument in select i.name, i.required from mcp._arguments(function) i order by i.place loop
+        if argument.required and argument.name <> all (variables) then
+            return query select format('the argument "%s" is needed, and is no variable of the template', argument.name),
+                                format('Put {%s} into "uri", or give the argument a default.', argument.name);
+        end if;
+    end loop;
+    for stray in select v from unnest(variables) v where v not in (select i.name from mcp._arguments(function) i) loop
+        return query select format('the variable "%s" of the template is no argument', stray), 'Variables are named as the arguments of the function.'::text;
+    end loop;
+end
+$$;
+comment on function mcp._resource_faults(oid, jsonb) is 'What is wrong with the URI of a resource';
 
 create function mcp._function_faults(function oid, directive jsonb, kind text) returns table (problem text, hint text)
 language plpgsql stable
@@ -196,6 +229,9 @@ begin
         return query select format('unknown kind "%s"', left(kind, 100)), 'Kinds are: tool, prompt, resource.'::text;
     end if;
     return query select f.problem, f.hint from mcp._directive_faults(function, directive, kind) f;
+    if kind = 'resource' then
+        return query select f.problem, f.hint from mcp._resource_faults(function, directive) f;
+    end if;
     return query select f.problem, f.hint from mcp._function_faults(function, directive, kind) f;
 end
 $$;

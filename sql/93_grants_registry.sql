@@ -14,7 +14,7 @@ begin
           from pg_catalog.pg_proc p
          where p.pronamespace operator(pg_catalog.=) 'mcp'::pg_catalog.regnamespace
            and p.proname operator(pg_catalog.=) any ('{expose,hide,check,save_query,drop_query,
-                                                       _mark,_check_may_mark,_trusted,_only_owner,_faults,_directive_faults,_function_faults,
+                                                       _mark,_check_may_mark,_trusted,_only_owner,_faults,_directive_faults,_resource_faults,_function_faults,
                                                        _query_params,_query_columns,_type_name,_typed_text,
                                                        _directive,_directive_parts,_directive_json,_arguments,_near,_returns,_features,_in_toolset,_default_lists,
                                                        _sane_schema,_sane_output,_portable_pattern,_type_schema,_domain_schema,_enum_schema,_composite_schema,

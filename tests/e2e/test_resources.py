@@ -130,3 +130,22 @@ def test_completion_of_a_variable(reader):
     answer = reader.rpc("completion/complete", {"ref": {"type": "ref/resource", "uri": "shop://orders/{id}{?full}"},
                                                 "argument": {"name": "full", "value": "t"}}).json()
     assert answer["result"]["completion"]["values"] == ["true"]
+
+
+def test_mistakes_are_named(cluster):
+    rows = cluster.sql("select function::text, problem from mcp.check() where function::text like 'res.%' order by 1, 2")
+    assert rows == [
+        ("res.bad_uri()", '"uri" is not a URI'),
+        ("res.no_uri()", 'a resource has a "uri"'),
+        ("res.odd(text)", 'the argument "x" is needed, and is no variable of the template'),
+        ("res.odd(text)", 'the template in "uri" is not understood'),
+    ]
+    cluster.sql("""create function res.stray(a int, b int default 1) returns text language sql stable as $$ select 'x' $$;
+                   comment on function res.stray(int, int) is '@mcp({"kind": "resource", "uri": "x://y/{c}", "mimes": "text/plain"})'""")
+    try:
+        rows = cluster.sql("select problem, hint from mcp.check() where function::text like 'res.stray%' order by 1")
+        assert [row[0] for row in rows] == ['the argument "a" is needed, and is no variable of the template',
+                                            'the variable "c" of the template is no argument', 'unknown key "mimes"']
+        assert rows[-1][1] == 'Perhaps you meant "mime".'
+    finally:
+        cluster.sql("drop function res.stray")
