@@ -1,6 +1,6 @@
 //! Who is calling: the credential as it came in, and the principal that it turned out to be. Plain data, no decisions.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
@@ -62,6 +62,8 @@ pub struct Caller {
     pub supabase_texts: bool,
     /// Headers of the HTTP request as a JSON object, without credentials; only for those whose policies may ask for them.
     pub headers: Option<Arc<str>>,
+    /// What `logins` knows this caller by, worked out at its first call. Whoever changes one of the first three fields makes a new caller.
+    pub key: OnceLock<[u8; 32]>,
 }
 
 /// What a credential stands for, as the keeper answered it.

@@ -4,7 +4,7 @@
 //! paths, credentials, limits of size and time, Host and Origin, and answers that say what to do.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -64,6 +64,7 @@ impl Connection {
             features: None,
             supabase_texts: false,
             headers: None,
+            key: OnceLock::new(),
         }
     }
 }

@@ -178,10 +178,16 @@ impl Logins {
 
     async fn key(&self, caller: &Caller, config: &Config) -> [u8; 32] {
         // With other keys nothing that was verified before is found any more.
-        let generation = match &caller.credential {
-            Credential::Jwt { .. } => Box::pin(self.jwt_keys.current(&config.jwt.sources)).await.generation,
-            _ => 0,
-        };
+        match &caller.credential {
+            Credential::Jwt { .. } => {
+                let generation = Box::pin(self.jwt_keys.current(&config.jwt.sources)).await.generation;
+                self.keyed(caller, generation)
+            }
+            _ => *caller.key.get_or_init(|| self.keyed(caller, 0)),
+        }
+    }
+
+    fn keyed(&self, caller: &Caller, generation: u64) -> [u8; 32] {
         let mut mac = self.secret.clone();
         let mut field = |bytes: &[u8]| {
             mac.update(&(bytes.len() as u64).to_le_bytes());

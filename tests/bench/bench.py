@@ -96,6 +96,17 @@ class Bench:
             figures = self.load.run(way, {"schemas": ["many"]}, seconds=SECONDS, core=self.core, tool="list_tables")
             report.latency_row(WAYS[way], self.keep(f"list {way}", figures), base, target)
 
+    def tool_lists(self):
+        """What models pay for: the list of tools, as compact JSON, and how long it takes to make anew (an executor keeps it)."""
+        report.SINGLE.heading("tools/list of the built-in tools")
+        for name, only, most in (("the usual features", "[]", 8000), ("all features", '[["all"]]', 30000)):
+            call = f"mcp._tools('{only}')"
+            tools = json.loads(self.server.sql(f"select {call}"))
+            size = len(json.dumps(tools, separators=(",", ":"), ensure_ascii=False).encode())
+            made = measure.pgbench(self.server, f"select {call};\n", 1, max(1, int(SECONDS)), self.core)
+            report.single_row(f"{name}: {len(tools)} tools", self.keep(f"tools/list {name} bytes", size), "bytes", most, 0)
+            report.single_row(f"{name}: made anew, p50", self.keep(f"tools/list {name} ms", made["p50"] / 1000), "ms", None, 1)
+
     def many_connections(self):
         """With as many executors as pgbench has backends at eight connections; the default of four beside it."""
         measure.pin_server(self.server, os.sched_getaffinity(0))
@@ -219,6 +230,7 @@ def run(server, program):
     bench.one_connection()
     bench.many_rows()
     bench.catalog()
+    bench.tool_lists()
     bench.many_connections()
     server.sql("select mcp.grant_tools('bench_noisy')")
     bench.neighbours(measure.Load(program, socket, port, token(server, "bench_noisy")))

@@ -41,25 +41,10 @@ def crowd(cluster):
                    drop schema "Crowd" cascade; drop owned by crowd_reader; drop role crowd_reader""")
 
 
-def test_catalog_tools_only_read_and_are_short(writer):
-    """Models pay for each byte of the list."""
-    tools = writer.tools()
+def test_catalog_tools_only_read(writer):
+    tools = writer.tools("catalog")
     for name in TOOLS:
         assert tools[name]["annotations"]["readOnlyHint"] is True and tools[name]["annotations"]["openWorldHint"] is False, name
-        size = len(json.dumps(tools[name], separators=(",", ":"), ensure_ascii=False).encode())
-        assert size < (500 if name in ("search_objects", "describe_table") else 550), (name, size)
-
-
-def test_answers_have_the_keys_that_the_list_promises(reader):
-    tools = reader.tools()
-    calls = {"describe_function": {"name": "current_caller", "schema": "mcp"}, "list_policies": {}, "list_triggers": {}, "list_types": {},
-             "schema_document": {}}
-    assert {name for name in TOOLS if "outputSchema" in tools[name]} == set(calls)
-    for name, arguments in calls.items():
-        schema, data = tools[name]["outputSchema"], reader.tool(name, arguments).data
-        types = {"array": list, "string": str, "object": dict}
-        assert set(schema["required"]) <= set(data), name
-        assert all(isinstance(data[key], types[schema["properties"][key]["type"]]) for key in schema["required"]), name
 
 
 def test_search_finds_what_the_reader_may_use(reader):

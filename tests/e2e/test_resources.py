@@ -133,7 +133,7 @@ def test_completion_of_a_variable(reader):
 
 
 def test_mistakes_are_named(cluster):
-    rows = cluster.sql("select function::text, problem from mcp.check() where function::text like 'res.%' order by 1, 2")
+    rows = cluster.sql("select function::text, problem from mcp.check() where function::text like 'res.%' and problem <> 'it has no description' order by 1, 2")
     assert rows == [
         ("res.bad_uri()", '"uri" is not a URI'),
         ("res.no_uri()", 'a resource has a "uri"'),
@@ -143,7 +143,7 @@ def test_mistakes_are_named(cluster):
     cluster.sql("""create function res.stray(a int, b int default 1) returns text language sql stable as $$ select 'x' $$;
                    comment on function res.stray(int, int) is '@mcp({"kind": "resource", "uri": "x://y/{c}", "mimes": "text/plain"})'""")
     try:
-        rows = cluster.sql("select problem, hint from mcp.check() where function::text like 'res.stray%' order by 1")
+        rows = cluster.sql("select problem, hint from mcp.check() where function::text like 'res.stray%' and problem <> 'it has no description' order by 1")
         assert [row[0] for row in rows] == ['the argument "a" is needed, and is no variable of the template',
                                             'the variable "c" of the template is no argument', 'unknown key "mimes"']
         assert rows[-1][1] == 'Perhaps you meant "mime".'

@@ -92,3 +92,30 @@ def test_wrong_token_is_an_error_not_a_hang(cluster):
     with pytest.raises(BaseException) as seen:
         asyncio.run(asyncio.wait_for(run(), 20))
     assert not isinstance(seen.value, TimeoutError)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+def test_prompts_and_resources(cluster, simple, mode):
+    """Those that come with the extension, as the SDK reads them."""
+    from mcp.types import PromptReference, ResourceTemplateReference
+
+    async def run():
+        async with httpx2.AsyncClient(headers=simple.headers, timeout=20) as http:
+            transport = streamable_http_client(f"http://127.0.0.1:{cluster.port}/mcp", http_client=http)
+            async with Client(transport, mode=mode) as client:
+                prompts = {prompt.name: prompt for prompt in (await client.list_prompts()).prompts}
+                prompt = await client.get_prompt("diagnose_query", {"query": "select 1"})
+                templates = (await client.list_resource_templates()).resource_templates
+                contents = (await client.read_resource("table:///shop/orders")).contents
+                template = ResourceTemplateReference(uri=templates[0].uri_template)
+                tables = await client.complete(template, {"name": "name", "value": "ord"}, {"schema": "shop"})
+                nothing = await client.complete(PromptReference(name="explore_database"), {"name": "topic", "value": ""})
+                return prompts, prompt, templates, contents, tables, nothing
+
+    prompts, prompt, templates, contents, tables, nothing = asyncio.run(run())
+    assert prompts["diagnose_query"].arguments[0].required is True
+    assert "select 1" in prompt.messages[0].content.text
+    assert [template.uri_template for template in templates] == ["table:///{schema}/{name}"]
+    assert '"shop.orders"' in contents[0].text and contents[0].mime_type == "application/json"
+    assert tables.completion.values == ["orders", "big_orders"]
+    assert nothing.completion.values == []

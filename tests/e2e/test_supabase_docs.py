@@ -58,6 +58,22 @@ def test_page(project):
     assert user.sql("select auth.uid()::text, auth.email(), (select count(*) from public.todo)").rows == [[ADA, "ada@example.org", 2]]
 
 
+def test_tools_of_the_page(project):
+    install, = blocks("docs/supabase.md", "## 3. ", "## 4. ")
+    run(project, install, "supabase_admin")
+    project.ready()
+    _, by_hand = blocks("docs/supabase.md", "## 4. ", "## 5. ")
+    clerk, = run(project, by_hand, "postgres")
+    as_superuser, as_postgres = blocks("docs/supabase.md", "## 10. ", "## When")
+    run(project, as_superuser, "supabase_admin")
+    run(project, as_postgres, "postgres")
+    assert clerk.tool("get_project_url").data == {"url": "https://supabase.example.org"}
+    assert [key["api_key"] for key in clerk.tool("get_publishable_keys").data["keys"]] == ["sb_publishable_0123456789abcdef"]
+    assert clerk.tool("apply_migration", {"name": "add_notes", "query": "create table public.notes (id int primary key)"}).data["success"] is True
+    assert [item["name"] for item in clerk.tool("list_migrations").data["migrations"]] == ["add_notes"]
+    assert "until it is paid" in str(clerk.tool("search_docs", {"query": "open order"}).data)
+
+
 def test_readme(project):
     install, as_postgres = blocks("README.md", "### On self-hosted Supabase", "## Looking after it")
     run(project, install, "supabase_admin")
