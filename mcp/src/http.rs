@@ -4,8 +4,8 @@
 //! paths, credentials, limits of size and time, Host and Origin, and answers that say what to do.
 
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
