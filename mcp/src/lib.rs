@@ -31,6 +31,7 @@ mod logins;
 mod newline;
 mod oauth;
 mod origin;
+mod os_user;
 mod pages;
 mod patient;
 mod pool;

@@ -22,7 +22,7 @@ use crate::host::Host;
 use crate::jwt::{self, Refusal};
 use crate::keepers::{Facts, Keepers};
 use crate::types::{About, Form};
-use crate::{oauth, scram};
+use crate::{oauth, os_user, scram};
 
 const KEEP: Duration = Duration::from_secs(60);
 /// Logins kept at once; a flood of valid credentials empties the memory rather than growing it.
@@ -222,7 +222,7 @@ impl Logins {
         let (facts, at) = match &caller.credential {
             Credential::Token { digest } => ask(json!({"token": hex(digest)})).await?,
             Credential::Peer { uid } => {
-                let question = json!({"peer": {"uid": uid, "name": user_name(*uid).await, "equal_names": config.peer_equal_names}});
+                let question = json!({"peer": {"uid": uid, "name": os_user::name(*uid).await, "equal_names": config.peer_equal_names}});
                 let (facts, at) = ask(question).await?;
                 match (&config.anonymous_role, facts.found) {
                     (Some(role), false) => ask(json!({"anonymous": {"role": role}})).await?,
@@ -393,9 +393,4 @@ fn still_good(principal: &Principal) -> bool {
 /// Seconds since 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
-}
-
-/// The operating system's name for a user. Name services may block, so not on the runtime's thread.
-async fn user_name(uid: u32) -> Option<String> {
-    tokio::task::spawn_blocking(move || uzers::get_user_by_uid(uid).map(|u| u.name().to_string_lossy().into_owned())).await.ok().flatten()
 }
