@@ -53,7 +53,8 @@ as $$
 $$;
 comment on function mcp.list_schemas(integer, text) is
 '@mcp({"kind": "tool", "features": ["catalog"], "title": "List schemas",
-      "args": {"after": "The \"next\" of a truncated answer."}, "output": {"schemas": "array", "truncated?": "boolean", "next?": "string"}})
+      "args": {"after": "next of the last answer"},
+      "output": {"schemas": "array", "truncated?": "boolean", "next?": "string"}})
 Lists the schemas of this database that you may use, with owner, comment, and whether you may create objects in them.';
 
 create function mcp.list_extensions() returns jsonb
@@ -73,5 +74,5 @@ as $$
       left join pg_namespace n on n.oid = e.extnamespace
 $$;
 comment on function mcp.list_extensions() is
-'@mcp({"kind": "tool", "features": ["database"], "title": "List extensions"})
-Lists the PostgreSQL extensions of this server. installed_version is null for those that are available but not installed in this database.';
+'@mcp({"kind": "tool", "features": ["database"], "title": "List extensions", "output": {"extensions": "array"}})
+Lists extensions, installed or only available.';

@@ -157,7 +157,6 @@ end
 $$;
 comment on function mcp.list_tables(text[], boolean, integer, text) is
 '@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "List tables",
-      "args": {"schemas": "All that you may use if left out.",
-               "verbose": "Also columns, primary keys and foreign keys.",
-               "after": "The \"next\" of a truncated answer."}})
-Lists the tables and views that you may use: name (ready for SQL), row level security, estimated rows. describe_table tells more of one.';
+      "args": {"schemas": "All if left out", "verbose": "Also columns and keys", "after": "next of the last answer"},
+      "output": {"tables": "array", "next?": {}}})
+Lists tables and views that you may use, with RLS and row estimates.';

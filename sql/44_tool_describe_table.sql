@@ -164,5 +164,5 @@ as $$
      where c.oid = mcp._find_table(name, schema)
 $$;
 comment on function mcp.describe_table(text, text, integer) is
-'@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "Describe table"})
-Describes a table or view: columns, keys, constraints, indexes, policies, triggers, privileges. Use it before writing SQL.';
+'@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "Describe table", "output": {"columns": "array"}})
+Describes a table or view: columns, keys, indexes, policies, triggers, privileges. Use it before writing SQL.';

@@ -119,5 +119,7 @@ end
 $$;
 comment on function mcp.schema_document(text[], integer, text) is
 '@mcp({"kind": "tool", "features": ["catalog"], "title": "Schema document",
-      "output": {"document": "string"}})
-Tables, columns and keys as one Markdown text that fits max_kb.';
+      "args": {"schemas": "All that you may use if left out", "max_kb": "Size of the text; 100 if left out", "after": "next of the last answer"},
+      "output": {"document": "string", "detail": {"enum": ["full", "columns", "names"]}, "tables": "integer", "tables_in_all?": "integer",
+                 "truncated?": "boolean", "next?": "string", "hint?": "string", "unknown_schemas?": "array"}})
+Writes tables with columns, types, keys and comments as one Markdown text. Use it to learn a whole schema in one call. What does not fit is told in less detail.';

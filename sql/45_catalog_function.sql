@@ -135,6 +135,7 @@ begin
 end
 $$;
 comment on function mcp.describe_function(text, text) is
-'@mcp({"kind": "tool", "features": ["catalog"], "title": "Function",
-      "output": {"functions": "array"}})
-Describes a function or procedure: arguments, result, security, source. Call it before using one.';
+'@mcp({"kind": "tool", "features": ["catalog"], "title": "Describe function",
+      "args": {"name": "Such as shop.total or shop.total(integer, text)", "schema": "If name has none"},
+      "output": {"functions": "array", "truncated?": "boolean", "overloads?": "integer", "hint?": "string"}})
+Describes a function or procedure with its overloads: arguments, result, security, who may execute it, source. Use it before you call or change one.';

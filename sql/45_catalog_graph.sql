@@ -87,5 +87,8 @@ end
 $$;
 comment on function mcp.foreign_key_graph(text[], text, text, integer, text) is
 '@mcp({"kind": "tool", "features": ["catalog"], "title": "Foreign keys",
-      "args": {"format": "json or mermaid"}})
-Lists which tables refer to which, for joins and diagrams.';
+      "args": {"schemas": "All that you may use if left out", "table": "Only keys from or to this table",
+               "format": {"description": "json if left out; mermaid is a diagram", "schema": {"enum": ["json", "mermaid"]}},
+               "max_keys": "500 if left out", "after": "next of the last answer"},
+      "output": {"foreign_keys?": "array", "mermaid?": "string", "truncated?": "boolean", "next?": "string", "unknown_schemas?": "array"}})
+Lists foreign keys: which columns refer to which. Use it to find out how to join tables, or for a diagram.';

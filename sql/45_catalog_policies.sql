@@ -77,6 +77,9 @@ begin
 end
 $$;
 comment on function mcp.list_policies(text[], text, integer, text) is
-'@mcp({"kind": "tool", "features": ["catalog"], "title": "Policies",
-      "output": {"policies": "array"}})
-Lists row security policies, and tables without.';
+'@mcp({"kind": "tool", "features": ["catalog"], "title": "List policies",
+      "args": {"schemas": "All that you may use if left out", "table": "Only this table", "max_policies": "500 if left out",
+               "after": "next of the last answer"},
+      "output": {"policies": "array", "rls_on_without_policy?": "object", "rls_off?": "object", "you_bypass?": "string", "truncated?": "boolean",
+                 "next?": "string", "unknown_schemas?": "array"}})
+Lists row level security policies with expressions, roles, and whether they apply to you; also tables without policies. Use it when rows are missing.';

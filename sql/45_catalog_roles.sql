@@ -104,5 +104,9 @@ begin
 end
 $$;
 comment on function mcp.list_roles_and_grants(text, text, text, integer, text) is
-'@mcp({"kind": "tool", "features": ["catalog", "operations"], "title": "Roles and grants"})
-Roles and memberships; with a table, who may do what; with both, what a role may do and why.';
+'@mcp({"kind": "tool", "features": ["catalog", "operations"], "title": "Roles and grants",
+      "args": {"role": "Name of a role", "table": "With or without its schema", "schema": "Of the table, or the one to look at",
+               "max_roles": "200 if left out", "after": "next of the last answer"},
+      "output": {"roles?": "array", "truncated?": "boolean", "next?": "string", "role?": "string", "table?": "string", "owner?": "string",
+                 "privileges?": "object", "row_level_security?": "object", "missing?": "string", "name?": "string", "schemas?": "array"}})
+Lists roles and memberships; with role, what it may do in each schema; with table, who was granted what; with both, what the role may do with the table, and why. Use it when permission is denied.';

@@ -221,5 +221,7 @@ begin
 end
 $$;
 comment on function mcp.search_objects(text, text, text, text, integer, text) is
-'@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "Search"})
-Finds objects of any kind by part of a name. detail: names, summary, full.';
+'@mcp({"kind": "tool", "features": ["database", "catalog"], "title": "Search objects",
+      "args": {"kind": "Such as table or column", "detail": {"schema": {"enum": ["names", "summary", "full"]}}, "max_objects": "100 if left out"},
+      "output": {"objects": "array", "next?": {}}})
+Finds objects by part of a name or comment, or a LIKE pattern.';

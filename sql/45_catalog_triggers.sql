@@ -66,9 +66,11 @@ begin
 end
 $$;
 comment on function mcp.list_triggers(text[], text, integer, text) is
-'@mcp({"kind": "tool", "features": ["catalog"], "title": "Triggers",
-      "output": {"triggers": "array"}})
-Lists triggers: what runs when rows change.';
+'@mcp({"kind": "tool", "features": ["catalog"], "title": "List triggers",
+      "args": {"schemas": "All that you may use if left out", "table": "Only this table", "max_triggers": "500 if left out",
+               "after": "next of the last answer"},
+      "output": {"triggers": "array", "event_triggers?": "array", "truncated?": "boolean", "next?": "string", "unknown_schemas?": "array"}})
+Lists triggers: what runs by itself when rows change. Without arguments also event triggers.';
 
 create function mcp.list_types(schemas text[] default null, max_types integer default null, after text default null) returns jsonb
 language plpgsql stable
@@ -103,5 +105,6 @@ end
 $$;
 comment on function mcp.list_types(text[], integer, text) is
 '@mcp({"kind": "tool", "features": ["catalog"], "title": "List types",
-      "output": {"types": "array"}})
-Lists enums with labels, domains with checks, composite types and ranges.';
+      "args": {"schemas": "All that you may use if left out", "max_types": "500 if left out", "after": "next of the last answer"},
+      "output": {"types": "array", "truncated?": "boolean", "next?": "string", "unknown_schemas?": "array"}})
+Lists enums with labels, domains with checks, composite types and ranges. Use it for the values that a column takes.';

@@ -166,5 +166,7 @@ end
 $$;
 comment on function mcp.advise_indexes(text) is
 '@mcp({"kind": "tool", "features": ["queries"], "sql": true, "title": "Advise indexes",
-      "args": {"query": "Not run; without it, the workload"}, "output": {"indexes": "array"}})
-Finds indexes that would make a statement, or the workload, cheaper; tried as hypothetical ones.';
+      "args": {"query": "If left out: the costliest of pg_stat_statements"},
+      "output": {"indexes": "array", "checked": "boolean", "cost_before?": "number", "cost_after?": "number", "tried?": "integer",
+                 "looked_at?": "integer", "unchecked?": "array", "skipped?": "array", "missing?": "string", "note?": "string"}})
+Finds indexes that would make a statement cheaper by the planner''s estimate. Candidates are tried as hypothetical indexes (hypopg; without it they are unchecked). Nothing is created or run.';

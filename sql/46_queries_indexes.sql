@@ -85,8 +85,11 @@ begin
 end
 $$;
 comment on function mcp.find_unused_indexes(bigint, integer) is
-'@mcp({"kind": "tool", "features": ["queries"], "title": "Unused indexes", "output": {"indexes": "array"}})
-Indexes never scanned, with DROP INDEX; none that is unique or of a constraint.';
+'@mcp({"kind": "tool", "features": ["queries"], "title": "Unused indexes",
+      "args": {"max_scans": "Scans that still count as none"},
+      "output": {"indexes": "array", "count": "integer", "total_bytes": "integer", "truncated?": "boolean", "counted_since?": "string",
+                 "server_started?": "string", "note": "string"}})
+Finds indexes never scanned since the counters were reset, biggest first, with DROP INDEX as text; none that is unique or of a constraint.';
 
 create function mcp.find_duplicate_indexes(max_indexes integer default 50) returns jsonb
 language plpgsql stable
@@ -158,5 +161,6 @@ begin
 end
 $$;
 comment on function mcp.find_duplicate_indexes(integer) is
-'@mcp({"kind": "tool", "features": ["queries"], "title": "Duplicate indexes", "output": {"indexes": "array"}})
-Indexes that another makes needless: the same, or the beginning of its columns; with sizes and DROP INDEX.';
+'@mcp({"kind": "tool", "features": ["queries"], "title": "Duplicate indexes",
+      "output": {"indexes": "array", "count": "integer", "total_bytes": "integer", "truncated?": "boolean"}})
+Finds indexes that another makes needless (same columns, or its first ones), biggest first, with DROP INDEX as text.';

@@ -142,5 +142,8 @@ end
 $$;
 comment on function mcp.list_slow_queries(text, integer, text) is
 '@mcp({"kind": "tool", "features": ["queries"], "title": "Slow queries",
-      "args": {"sort_by": "mean_time, max_time, calls, rows, io, temp, wal", "queryid": "This one, in full"}})
-Statements that cost most, from pg_stat_statements.';
+      "args": {"sort_by": {"description": "Largest first", "schema": {"enum": ["total_time", "mean_time", "max_time", "calls", "rows", "io", "temp", "wal"]}},
+               "queryid": "Only this one, with its whole text"},
+      "output": {"statements": "array", "counted_statements": "integer", "counted_ms?": "number", "counted_since?": "string", "forgotten?": "integer",
+                 "truncated?": "boolean", "not_visible?": "string", "note?": "string"}})
+Lists the statements that cost most, with calls, times, rows and blocks, from pg_stat_statements. Use it to find what to make faster.';

@@ -47,5 +47,7 @@ end
 $$;
 comment on function mcp.list_activity(interval, text, integer) is
 '@mcp({"kind": "tool", "features": ["operations"], "title": "List activity",
-      "args": {"state": "active, idle, idle in transaction, waiting, any"}})
-Lists sessions, what they run and wait for, the oldest transaction first; idle ones if state says so.';
+      "args": {"state": {"description": "waiting is for a lock; all but idle if left out", "schema": {"enum": ["active", "idle", "idle in transaction", "waiting", "any"]}},
+               "min_duration": "Such as PT5M: in transaction or state for so long", "max_sessions": "100 if left out"},
+      "output": {"sessions": "array", "total": "integer", "truncated?": "boolean", "not_visible?": "string"}})
+Lists sessions, what they run and wait for, the oldest transaction first. Use it to find what is slow, stuck or holds a transaction open.';

@@ -71,5 +71,6 @@ end
 $$;
 comment on function mcp.check_health(text[]) is
 '@mcp({"kind": "tool", "features": ["operations"], "title": "Check health",
-      "output": {"checks": "array"}})
-Checks connections, locks, vacuum, wraparound, bloat, indexes, sequences, replication, settings and more: status, facts, advice.';
+      "args": {"checks": {"description": "All if left out", "schema": {"items": {"type": "string", "enum": ["connections", "locks", "cache", "wraparound", "vacuum", "statistics", "bloat", "indexes", "constraints", "sequences", "replication", "checkpoints", "settings", "prepared_transactions", "checksums"]}}}},
+      "output": {"status": "string", "checks": "array"}})
+Checks server and database: status (ok, notice, warning, critical), facts and advice. Call it first when something is wrong.';

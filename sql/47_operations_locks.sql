@@ -159,5 +159,6 @@ end
 $$;
 comment on function mcp.list_locks(integer) is
 '@mcp({"kind": "tool", "features": ["operations"], "title": "List locks",
-      "output": {"sessions": "array"}})
-Shows who blocks whom: sessions that hold up others (depth 0), each followed by those behind it, with locks, times and queries.';
+      "args": {"max_sessions": "100 if left out"},
+      "output": {"sessions": "array", "waiting": "integer", "truncated?": "boolean", "not_visible?": "string"}})
+Shows who blocks whom: sessions that hold others up (depth 0), each followed by those behind it, with locks and queries. Use it when statements hang.';

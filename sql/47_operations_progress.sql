@@ -69,5 +69,5 @@ end
 $$;
 comment on function mcp.list_progress() is
 '@mcp({"kind": "tool", "features": ["operations"], "title": "List progress",
-      "output": {"commands": "array"}})
-Shows how far running VACUUM, ANALYZE, CREATE INDEX, CLUSTER, COPY and base backups are.';
+      "output": {"commands": "array", "truncated?": "boolean", "not_visible?": "string"}})
+Shows how far running VACUUM, ANALYZE, CREATE INDEX, CLUSTER, COPY and base backups are: phase, percent of it, counters.';

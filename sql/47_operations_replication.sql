@@ -160,5 +160,6 @@ end
 $$;
 comment on function mcp.get_replication() is
 '@mcp({"kind": "tool", "features": ["operations"], "title": "Get replication",
-      "output": {"role": "string", "slots": "array"}})
-Shows if this server is primary or standby, lag, slots with the WAL they hold, publications, subscriptions.';
+      "output": {"role": {"enum": ["primary", "standby"]}, "senders": "array", "slots": "array", "publications": "array", "subscriptions": "array",
+                 "recovery?": "object", "receiver?": "object", "synchronous_standbys?": "string", "truncated?": "boolean", "not_visible?": "string"}})
+Shows whether this server is primary or standby, lag, slots with the WAL they hold back, publications, subscriptions.';

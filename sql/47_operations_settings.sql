@@ -60,5 +60,7 @@ end
 $$;
 comment on function mcp.list_settings(text, boolean, integer, text) is
 '@mcp({"kind": "tool", "features": ["operations"], "title": "List settings",
-      "args": {"pattern": "Part of the name"}})
-Lists settings with value, default, source, meaning; without arguments those that were changed.';
+      "args": {"pattern": "Part of the name, or LIKE pattern with %", "changed_only": "If left out: true without a pattern",
+               "max_settings": "100 if left out", "after": "next of the last answer"},
+      "output": {"settings": "array", "truncated?": "boolean", "next?": "string", "perhaps_you_meant?": "array", "not_visible?": "string"}})
+Lists settings with value, default, source, meaning, and whether a change needs a restart.';

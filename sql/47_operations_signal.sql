@@ -98,8 +98,9 @@ end
 $$;
 comment on function mcp.cancel_query(integer) is
 '@mcp({"kind": "tool", "features": ["operations"], "title": "Cancel a query", "annotations": {"destructiveHint": true},
-      "output": {"signalled": "boolean", "session": "object"}})
-Cancels what a session runs; the session stays. pid: see list_activity, list_locks.';
+      "args": {"pid": "Of list_activity or list_locks"},
+      "output": {"signalled": "boolean", "session": "object", "ended?": "boolean", "note?": "string"}})
+Cancels the query that a session runs; the session stays, its transaction fails. Try it before terminate_session.';
 
 create function mcp.terminate_session(pid integer) returns jsonb
 language plpgsql volatile
@@ -117,5 +118,6 @@ end
 $$;
 comment on function mcp.terminate_session(integer) is
 '@mcp({"kind": "tool", "features": ["operations"], "title": "Terminate a session", "annotations": {"destructiveHint": true},
-      "output": {"ended": "boolean", "session": "object"}})
-Ends a session and rolls back its transaction, where cancel_query does not help.';
+      "args": {"pid": "Of list_activity or list_locks"},
+      "output": {"signalled": "boolean", "session": "object", "ended": "boolean"}})
+Ends a session and rolls back its transaction. Use it where cancel_query does not help, such as for a session idle in transaction.';

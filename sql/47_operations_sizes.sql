@@ -170,5 +170,7 @@ end
 $$;
 comment on function mcp.list_sizes(text, text, integer, text) is
 '@mcp({"kind": "tool", "features": ["operations"], "title": "List sizes",
-      "args": {"kind": "table, index, schema or database"}})
-Lists what takes most space, biggest first, split into table, indexes and TOAST.';
+      "args": {"kind": {"description": "What to measure", "schema": {"enum": ["table", "index", "schema", "database"]}},
+               "schema": "Only of this schema", "max_entries": "20 if left out", "after": "next of the last answer"},
+      "output": {"sizes": "array", "truncated?": "boolean", "next?": "string", "note?": "string", "not_visible?": "string"}})
+Lists what takes most space, biggest first: bytes of table, indexes and TOAST. Use it when the disk fills up.';

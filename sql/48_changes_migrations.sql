@@ -57,7 +57,7 @@ end
 $$;
 comment on function mcp.list_migrations(text) is
 '@mcp({"kind": "tool", "features": ["database"], "title": "List migrations", "output": {"migrations": "array"}})
-Lists the migrations applied to this database, oldest first.';
+Lists applied migrations, oldest first.';
 
 create function mcp._check_migration(name text, version text) returns void
 language plpgsql stable
@@ -168,5 +168,5 @@ begin
 end
 $$;
 comment on function mcp.apply_migration(text, text, text, boolean) is
-'@mcp({"kind": "tool", "features": ["database"], "sql": true, "title": "Apply migration"})
-Runs DDL in one transaction, recorded under a snake_case name.';
+'@mcp({"kind": "tool", "features": ["database"], "sql": true, "title": "Apply migration", "args": {"name": "snake_case"}, "output": {"success": "boolean"}})
+Runs DDL and records it as a migration.';

@@ -189,7 +189,9 @@ begin
 end
 $$;
 comment on function mcp.preview_sql(text, boolean) is
-'@mcp({"kind": "tool", "features": ["changes"], "sql": true, "title": "Preview SQL",
-      "annotations": {"destructiveHint": false, "idempotentHint": true},
-      "output": {"objects": "array"}})
-Runs SQL, reports what it changes, locks and rewrites, and undoes it. Use it before DDL.';
+'@mcp({"kind": "tool", "features": ["changes"], "sql": true, "title": "Preview SQL", "annotations": {"destructiveHint": false, "idempotentHint": true},
+      "args": {"query": "One or more statements", "lints": "Compare lints; if left out, unless over 2000 tables"},
+      "output": {"objects": "array", "rows": "array", "locks": "array", "statements": "integer", "duration_ms": "number",
+                 "wal_bytes_of_server": "number", "rewritten?": "array", "lints_appear?": "array", "lints_vanish?": "array", "lints?": "string",
+                 "not_undone?": "array", "truncated?": "boolean"}})
+Runs SQL, reports what it changes, locks and rewrites, and undoes it. Use it before DDL or a large change. It holds the locks while it runs.';

@@ -169,5 +169,6 @@ end
 $$;
 comment on function mcp.get_logs(text, text, text, text, text, integer, text) is
 '@mcp({"kind": "tool", "features": ["debugging"], "title": "Get logs",
-      "args": {"pattern": "Plain text.", "before": "\"next\" of an answer."}, "output": {"result": "array"}})
-Gets entries of the PostgreSQL server log, newest first. Use it to find errors.';
+      "args": {"min_severity": "Such as error", "before": "next of the last answer"},
+      "output": {"result": "array", "next?": {}}})
+Gets server log entries, newest first.';

@@ -30,7 +30,7 @@ end
 $$;
 comment on function mcp.get_project_url() is
 '@mcp({"kind": "tool", "features": ["development"], "title": "Get project URL", "output": {"url": "string"}})
-Gets the API URL of the project, for client applications.';
+Gets the API URL for client applications.';
 
 create function mcp._key_type(key text) returns text
 language plpgsql immutable strict
@@ -119,5 +119,5 @@ begin
 end
 $$;
 comment on function mcp.get_publishable_keys() is
-'@mcp({"kind": "tool", "features": ["development"], "title": "Get publishable keys", "output": {"keys": "array"}})
-Gets the API keys that client applications may contain. Do not use a key that is disabled.';
+'@mcp({"kind": "tool", "features": ["development"], "title": "Get API keys", "output": {"keys": "array"}})
+Gets API keys for client applications; use none that is disabled.';

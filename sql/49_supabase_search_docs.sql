@@ -116,8 +116,8 @@ begin
 end
 $$;
 comment on function mcp.search_docs(text, integer, boolean, text) is
-'@mcp({"kind": "tool", "features": ["docs"], "title": "Search docs", "args": {"graphql_query": "Supabase''s form of query."}})
-Searches the documentation loaded in this database. Call it before you answer from memory.';
+'@mcp({"kind": "tool", "features": ["docs"], "title": "Search docs", "output": {"result": {}}})
+Searches the documentation loaded here. Call it before you answer from memory.';
 
 -- Needs the tool: see sql/49_supabase_docs.sql. The subselect is evaluated once and not for each row.
 alter table mcp._docs enable row level security;

@@ -59,5 +59,7 @@ begin
 end
 $$;
 comment on function mcp.list_storage_buckets(integer, text) is
-'@mcp({"kind": "tool", "features": ["storage"], "title": "List storage buckets", "output": {"buckets": "array"}})
-Lists the buckets of Supabase Storage.';
+'@mcp({"kind": "tool", "features": ["storage"], "title": "List storage buckets",
+      "args": {"after": "next of the last answer"},
+      "output": {"buckets": "array", "truncated?": "boolean", "next?": "string", "not_visible?": "string"}})
+Lists the buckets of Supabase Storage that you may see, with their limits, and whether they are public.';

@@ -133,6 +133,7 @@ begin
 end
 $$;
 comment on function mcp.get_advisors(text, text, integer) is
-'@mcp({"kind": "tool", "features": ["debugging"],
-      "args": {"type": {"schema": {"enum": ["security", "performance"]}}}})
-Finds problems such as missing row level security or indexes. Call it after changing tables.';
+'@mcp({"kind": "tool", "features": ["debugging"], "title": "Get advisors",
+      "args": {"type": {"schema": {"enum": ["security", "performance"]}}, "max_findings": "50 per lint if left out"},
+      "output": {"result": "object"}})
+Finds problems such as missing RLS or indexes. Call it after changing tables.';

@@ -162,5 +162,7 @@ begin
 end
 $$;
 comment on function mcp.generate_typescript_types(text[]) is
-'@mcp({"kind": "tool", "features": ["development"], "title": "TypeScript types", "output": {"types": "string"}})
-Types for supabase-js of what you may use. Default: public';
+'@mcp({"kind": "tool", "features": ["development"], "title": "TypeScript types",
+      "args": {"schemas": "The API''s if left out"},
+      "output": {"types": "string"}})
+Types for supabase-js of what you may use.';

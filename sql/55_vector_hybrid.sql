@@ -88,5 +88,10 @@ begin
 end
 $$;
 comment on function mcp.hybrid_search(text, text, text[], jsonb, text, text, integer, jsonb) is
-'@mcp({"kind": "tool", "features": ["vector"], "title": "Hybrid search"})
-Rows by words and the query''s vector (pgvector).';
+'@mcp({"kind": "tool", "features": ["vector"], "title": "Hybrid search",
+      "args": {"table": "With or without its schema", "query": "Words, as for a web search", "text_columns": "Columns to search for the words",
+               "vector": "The query''s embedding, as array", "column": "Needed if several are vectors",
+               "filter": "Values of columns, as {\"kind\": \"book\"}", "max_rows": "10 if left out",
+               "language": "Such as english; the database''s if left out"},
+      "output": {"rows": "array", "truncated?": "boolean"}})
+Finds rows by words and by their vector, best first: full text and vector search (extension vector) joined.';

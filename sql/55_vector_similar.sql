@@ -88,5 +88,8 @@ end
 $$;
 comment on function mcp.find_similar(text, jsonb, text, text, integer, jsonb) is
 '@mcp({"kind": "tool", "features": ["vector"], "title": "Similar rows",
-      "args": {"example": "Row''s key, {\"id\": 5}, or vector"}})
-Rows nearest to a row or vector (pgvector).';
+      "args": {"table": "With or without its schema", "example": "Key of a row, as {\"id\": 5}, or a vector as array",
+               "column": "Needed if several are vectors", "filter": "Values of columns, as {\"kind\": \"book\"}", "max_rows": "10 if left out",
+               "metric": "cosine, l2, inner_product or l1; hamming or jaccard for bits"},
+      "output": {"rows": "array", "truncated?": "boolean", "approximate_by?": "string"}})
+Finds the rows nearest to an example by their vectors, with distances (extension vector).';

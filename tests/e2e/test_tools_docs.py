@@ -35,12 +35,12 @@ def test_lists_stay_small(everything):
     tools, facts = everything
     usual = [tool for tool in tools if set(DEFAULT) & set(facts[tool["name"]]["features"])]
     largest = sorted(((size(tool), tool["name"]) for tool in tools), reverse=True)[:5]
-    assert size(usual) < 8000, (size(usual), largest)
-    assert size(tools) < 30000, (size(tools), largest)
+    assert size(usual) < 7900, (size(usual), largest)
+    assert size(tools) < 29000, (size(tools), largest)
 
 
 def test_every_tool_says_what_it_gives(everything):
     for tool in everything[0]:
-        assert tool["description"] and tool["outputSchema"]["type"] == "object", tool["name"]
+        assert tool["description"] and tool["outputSchema"]["properties"], tool["name"]
         for name, schema in tool["inputSchema"]["properties"].items():
             assert isinstance(schema, dict), (tool["name"], name)
