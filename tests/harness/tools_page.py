@@ -79,8 +79,8 @@ def argument_lines(tool):
         words = [type_words(one) or "any JSON"]
         if name in required:
             words.append("required")
-        if one.get("default") not in (None, [], False):
-            words.append(f"default `{json.dumps(one['default'])}`")
+        if (default := one.get("default")) not in (None, []) and default is not False:
+            words.append(f"default `{json.dumps(default)}`")
         said = f": {one['description']}" if one.get("description") else ""
         yield f"- `{name}` ({', '.join(words)}){said}"
 
