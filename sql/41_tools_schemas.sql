@@ -20,6 +20,18 @@ as $$
 $$;
 comment on function mcp._page_size(integer) is '@support The number of entries of one page, within reason';
 
+create function mcp._catalog_cut(value text, most bigint) returns text
+language sql immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- Anybody may write a comment of a hundred megabytes: of such a text only the beginning is read, and the characters are not counted.
+    select case when octet_length(value) <= most then value
+                when octet_length(value) > 1000000 then left(value, greatest(most, 10)::integer) || format('... (cut, %s bytes)', octet_length(value))
+                when length(value) <= most then value
+                else left(value, greatest(most, 10)::integer) || format('... (cut, %s characters)', length(value)) end
+$$;
+comment on function mcp._catalog_cut(text, bigint) is '@support A text, cut after so many characters with a word that says so';
+
 create function mcp.list_schemas(max_schemas integer default 500, after text default null) returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -39,7 +51,7 @@ as $$
                    'name', u.nspname,
                    'owner', pg_get_userbyid(u.nspowner),
                    'can_create', has_schema_privilege(u.oid, 'CREATE'),
-                   'comment', obj_description(u.oid, 'pg_namespace'))) as item
+                   'comment', mcp._catalog_cut(obj_description(u.oid, 'pg_namespace'), 2000))) as item
           from usable u
     ), sized as (
         select l.*, l.place <= mcp._page_size(max_schemas)

@@ -75,7 +75,7 @@ as $$
                          from (select k.conname, substring(pg_get_constraintdef(k.oid, true) from '^CHECK \((.*)\)[A-Z ]*$') as text
                                  from pg_constraint k
                                 where k.conrelid = a.attrelid and k.contype = 'c' and k.conkey = array[a.attnum]) c)) else '{}' end
-               || case when w.commented then jsonb_strip_nulls(jsonb_build_object('comment', col_description(a.attrelid, a.attnum))) else '{}' end
+               || case when w.commented then jsonb_strip_nulls(jsonb_build_object('comment', mcp._catalog_cut(col_description(a.attrelid, a.attnum), 2000))) else '{}' end
                order by a.attnum), '[]')
       from whole w
       join pg_attribute a on a.attrelid = w.oid

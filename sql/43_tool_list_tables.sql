@@ -118,7 +118,7 @@ begin
                || case when p.relispartition then ', "partition_of": ' || coalesce((
                        select to_json(mcp._table_name(i.inhparent))::text from pg_inherits i where i.inhrelid = p.oid limit 1), 'null')
                        else '' end
-               || case when d.description is not null then ', "comment": ' || to_json(d.description) else '' end
+               || case when d.description is not null then ', "comment": ' || to_json(mcp._catalog_cut(d.description, 2000)) else '' end
                || case when list_tables.verbose then
                        ', "columns": ' || mcp._columns(p.oid)::text
                        || ', "primary_keys": ' || mcp._primary_key(p.oid)::text
@@ -128,9 +128,12 @@ begin
           from page p
           left join pg_description d on d.objoid = p.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0
     ), sized as (
-        select l.*, l.place <= page_size
-                    and (l.place = 1 or sum(octet_length(l.item)) over (order by l.place) <= budget) as fits
-          from listed l
+        -- One table that nobody could be told of in full must not keep the others from being listed.
+        select l.oid, l.exposed, l.place, l.item,
+               l.place <= page_size and (l.place = 1 or sum(octet_length(l.item)) over (order by l.place) <= budget) as fits
+          from (select i.oid, i.exposed, i.place, case when octet_length(i.item) <= greatest(budget, 1000) then i.item
+                       else concat('{"name": ', to_json(mcp._table_name(i.oid)), ', "note": "Too long to be listed in full."}') end as item
+                  from listed i) l
     )
     select ('{"tables": [' || coalesce(string_agg(s.item, ', ' order by s.place) filter (where s.fits), '') || ']}')::jsonb,
            bool_and(s.fits), array_agg(s.oid order by s.place) filter (where s.fits and s.exposed)

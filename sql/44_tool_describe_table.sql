@@ -151,7 +151,7 @@ as $$
                               from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal),
                'privileges', mcp._table_privileges(c.oid))
            || jsonb_strip_nulls(jsonb_build_object(
-               'comment', obj_description(c.oid, 'pg_class'),
+               'comment', mcp._catalog_cut(obj_description(c.oid, 'pg_class'), 2000),
                'size_bytes', case when c.relkind in ('r', 'm') then pg_total_relation_size(c.oid) end,
                'definition', case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end,
                'partition_key', pg_get_partkeydef(c.oid),

@@ -2,15 +2,6 @@
 -- Runs: as the caller, within a catalog tool.
 -- Must not: let an answer grow over the byte budget, or take a misspelt schema for an empty one.
 
-create function mcp._catalog_cut(value text, most bigint) returns text
-language sql immutable strict
-set search_path = pg_catalog, pg_temp
-as $$
-    select case when length(value) <= most then value
-                else left(value, greatest(most, 10)::integer) || format('... (cut, %s characters)', length(value)) end
-$$;
-comment on function mcp._catalog_cut(text, bigint) is '@support A text, cut after so many characters with a word that says so';
-
 create function mcp._catalog_longest(most bigint) returns bigint
 language sql stable
 set search_path = pg_catalog, pg_temp

@@ -82,7 +82,7 @@ begin
         step := steps[1]::text[];
         with commented as materialized (
             select d.classoid, d.objoid, d.objsubid from pg_description d
-             where not everything and not wild and d.objoid >= 16384 and d.description ilike wanted
+             where not everything and not wild and d.objoid >= 16384 and left(d.description, 10000) ilike wanted
         ), tables as materialized (
             -- As mcp._table_kind, written out for speed; a partitioned table is a table here.
             select c.oid, c.relname, n.nspname, case c.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'f' then 'foreign table'

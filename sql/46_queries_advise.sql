@@ -89,6 +89,37 @@ end
 $$;
 comment on function mcp._advise(text, integer) is '@support Indexes that would make one statement cheaper by the planner''s reckoning';
 
+create function mcp._plan_risk(role oid) returns text
+language sql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- To plan a statement is to run the functions in it that are not volatile, behind views and operators too, with the rights of whoever asks for
+    -- the plan. Roles that have those rights anyway, and those whose tools everybody sees, may have theirs run. So may Supabase's own, which
+    -- nobody else there can be.
+    with me as (
+        select r.oid, coalesce((select a.oid from pg_roles a where a.rolname = 'mcp_admin'), 10) as administrators,
+               array(select s.oid from pg_roles s
+                      where s.rolname in ('supabase_auth_admin', 'supabase_storage_admin', 'supabase_functions_admin', 'supabase_realtime_admin')) as platform
+          from pg_roles r where r.rolname = current_user
+    ), trusted as materialized (
+        select r.oid from pg_roles r cross join me
+         where pg_has_role(r.oid, me.oid, 'MEMBER') or pg_has_role(r.oid, me.administrators, 'MEMBER') or r.oid = any (me.platform)
+    )
+    select case
+               when role in (select t.oid from trusted t) then null
+               when has_database_privilege(role, (select d.oid from pg_database d where d.datname = current_database()), 'CREATE')
+                    or exists (select from pg_namespace n where n.nspname !~ '^pg_(toast_)?temp_' and has_schema_privilege(role, n.oid, 'CREATE'))
+                   then format('role %I, who ran it, may create functions', pg_get_userbyid(role))
+               else (select format('function %s of role %I may be in it', p.oid::regprocedure, pg_get_userbyid(p.proowner))
+                       from pg_proc p
+                      where p.oid >= 16384 and p.provolatile <> 'v' and p.proowner not in (select t.oid from trusted t)
+                        and has_function_privilege(p.oid, 'EXECUTE') and has_schema_privilege(p.pronamespace, 'USAGE')
+                      limit 1)
+           end
+$$;
+comment on function mcp._plan_risk(oid) is
+    '@support Why planning a statement that a role ran could run code of others with the current user''s rights; null if it could not';
+
 create function mcp._advise_workload(max_indexes integer, max_statements integer) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -101,14 +132,21 @@ declare
     skipped jsonb := '[]';
     unchecked jsonb := '[]';
     looked_at integer := 0;
+    risk text;
 begin
     for statement in execute format(
-        'select s.queryid, min(s.query) as query, sum(s.total_exec_time) as ms, sum(s.calls) as calls from %s s'
+        'select s.queryid, min(s.query) as query, sum(s.total_exec_time) as ms, s.userid from %s s'
         ' where s.dbid = (select d.oid from pg_database d where d.datname = current_database()) and s.queryid is not null'
         -- What has a plan; a comment may stand before it.
         ' and s.query ~* $r$^(\s|/\*.*?\*/|--[^\n]*\n|\()*(select|with|insert|update|delete|merge|table)\M$r$'
-        ' group by s.queryid order by 3 desc limit $1', source) using max_statements
+        ' group by s.queryid, s.userid order by 3 desc limit $1', source) using max_statements
     loop
+        risk := mcp._plan_risk(statement.userid);
+        if risk is not null then
+            skipped := skipped || jsonb_build_object('queryid', statement.queryid::text, 'query', mcp._cut(statement.query, 80), 'why',
+                format('planning it could run functions with your rights: %s. Read it, and give it in "query" if you trust it.', risk));
+            continue;
+        end if;
         begin
             advice := mcp._advise(statement.query, max_indexes);
             looked_at := looked_at + 1;

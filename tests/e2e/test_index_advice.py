@@ -253,6 +253,33 @@ def test_advice_for_the_workload(site, analyst):
     assert one["saves_ms"] > 0 and len(one["statements"]) == 2 and one["size_bytes"] > 0
 
 
+@counts
+def test_the_workload_runs_nobody_elses_functions(site, analyst):
+    """Planning evaluates functions: whoever gets a statement counted must not have his own run as the role that asks for advice."""
+    site.sql('create role mallory login; create schema mallory authorization mallory; grant usage on schema mallory to public;'
+             ' create table "Big Shop".salary (amount int); insert into "Big Shop".salary values (100);'
+             ' grant select on "Big Shop".salary to analyst; grant usage on schema "Big Shop" to mallory')
+    try:
+        with site.connect(user="mallory") as connection:
+            connection.execute("""create function mallory.peek() returns int stable language plpgsql as $f$ begin
+                if current_user = 'analyst' then raise exception 'as % I read %', current_user, (select amount from "Big Shop".salary); end if;
+                return 1; end $f$""")
+            site.sql("select public.pg_stat_statements_reset()")
+            connection.execute("select count(*) from pg_class where relpages = mallory.peek()")
+        with site.connect(user="writer") as connection:
+            connection.execute("select count(*) from mallory.peek()")
+        data = analyst.tool("advise_indexes").data
+        assert "I read 100" not in json.dumps(data)
+        why = {item["query"][:40]: item["why"] for item in data["skipped"]}
+        assert "role mallory, who ran it, may create functions" in why["select count(*) from pg_class where relp"]
+        assert "function mallory.peek() of role mallory may be in it" in why["select count(*) from mallory.peek()"]
+        # By its text it is the caller's own choice, as in execute_sql.
+        error = analyst.tool("advise_indexes", {"query": "select count(*) from pg_class where relpages = mallory.peek()"}).error
+        assert "as analyst I read 100" in error["message"]
+    finally:
+        site.sql('drop schema mallory cascade; drop owned by mallory; drop role mallory; drop table "Big Shop".salary')
+
+
 def test_workload_without_statistics_says_what_is_missing(simple):
     error = simple.tool("advise_indexes").error
     assert error["sqlstate"] == "0A000" and "create extension pg_stat_statements" in error["hint"]
