@@ -64,7 +64,9 @@ begin
     end case;
     return case
                when t.typtype = 'p' then null
-               when t.typtype = 'd' then mcp._domain_schema(type, mcp._type_schema(t.typbasetype, t.typtypmod, brief, depth))
+               -- Domains over domains are counted in hundreds of the depth: of too many the stack could not hold them all.
+               when t.typtype = 'd' and depth >= 3000 then '{}'
+               when t.typtype = 'd' then mcp._domain_schema(type, mcp._type_schema(t.typbasetype, t.typtypmod, brief, depth + 100))
                when t.typtype = 'e' then mcp._enum_schema(type)
                when t.typtype = 'c' then mcp._composite_schema(t.typrelid, brief, depth)
                when t.typcategory = 'A' and t.typelem <> 0
@@ -88,7 +90,7 @@ language plpgsql stable strict
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if depth >= 3 or (select c.relnatts > 100 from pg_class c where c.oid = relation) then
+    if depth % 100 >= 3 or (select c.relnatts > 100 from pg_class c where c.oid = relation) then
         return '{"type": "object"}';
     end if;
     return (
@@ -124,12 +126,13 @@ begin
             select p.typtype, p.typcategory, p.typelem, p.typbasetype, p.typrelid into t from pg_type p where p.oid = type;
     end case;
     return case
-               when t.typtype = 'd' then mcp._value_schema(t.typbasetype, depth)
+               when t.typtype = 'd' and depth >= 3000 then '{}'
+               when t.typtype = 'd' then mcp._value_schema(t.typbasetype, depth + 100)
                -- A type with a cast to json comes as that cast writes it.
                when type >= 16384 and exists (select from pg_cast c where c.castsource = type and c.casttarget = 'json'::regtype) then '{}'
                -- Of arrays nobody knows how many dimensions a value has.
                when t.typcategory = 'A' and t.typelem <> 0 then '{"type": ["array", "null"]}'
-               when t.typtype = 'c' and depth < 2 then '{"type": ["object", "null"]}' || jsonb_build_object('properties', mcp._row_schema(t.typrelid, depth + 1))
+               when t.typtype = 'c' and depth % 100 < 2 then '{"type": ["object", "null"]}' || jsonb_build_object('properties', mcp._row_schema(t.typrelid, depth + 1))
                when t.typtype = 'c' then '{"type": ["object", "null"]}'
                when t.typtype = 'p' then '{}'
                else '{"type": ["string", "null"]}'

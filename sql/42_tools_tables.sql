@@ -37,6 +37,8 @@ as $$
     -- What concerns the whole table is asked once and not per column.
     with whole as materialized (
         select c.oid, c.relkind,
+               -- PostgreSQL takes the square of the columns for each expression that it writes; seconds in all for a thousand of them.
+               c.relnatts > 400 as wide,
                has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, REFERENCES') as every_column,
                -- Constraints named UNIQUE alone, as there: a primary key says so elsewhere, and indexes are describe_table's.
                array(select k.conkey[1] from pg_constraint k
@@ -64,12 +66,16 @@ as $$
                        case when w.relkind in ('r', 'p') or w.relkind = 'v' and pg_column_is_updatable(w.oid, a.attnum, false) then 'updatable' end,
                        case when a.attnum = any (w.unique_columns) then 'unique' end], null)))
                || case when a.atthasdef then jsonb_build_object('default_value',
-                      (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = a.attrelid and d.adnum = a.attnum)) else '{}' end
+                      (select case when a.attgenerated = '' then pg_get_expr(d.adbin, 0) when w.wide then '(not shown for a table of so many columns)'
+                                   else pg_get_expr(d.adbin, d.adrelid) end
+                         from pg_attrdef d where d.adrelid = a.attrelid and d.adnum = a.attnum)) else '{}' end
                || case a.attidentity when 'a' then '{"identity_generation": "ALWAYS"}'
                       when 'd' then '{"identity_generation": "BY DEFAULT"}'::jsonb else '{}' end
                || case when e.typtype = 'e' then jsonb_build_object('enums',
-                      (select jsonb_agg(l.enumlabel order by l.enumsortorder) from pg_enum l where l.enumtypid = e.oid)) else '{}' end
-               || case when a.attnum = any (w.checked_columns) then jsonb_build_object('check',
+                      (select jsonb_agg(l.enumlabel order by l.enumsortorder)
+                         from (select x.enumlabel, x.enumsortorder from pg_enum x where x.enumtypid = e.oid order by x.enumsortorder limit 200) l))
+                      || case when (select count(*) > 200 from pg_enum x where x.enumtypid = e.oid) then '{"more_enums": true}' else '{}'::jsonb end else '{}' end
+               || case when a.attnum = any (w.checked_columns) and not w.wide then jsonb_build_object('check',
                       -- One as it stands; of several each in its parentheses, for AND binds closer than what may be in them.
                       (select case when count(*) = 1 then min(c.text) else string_agg('(' || c.text || ')', ' AND ' order by c.conname) end
                          from (select k.conname, substring(pg_get_constraintdef(k.oid, true) from '^CHECK \((.*)\)[A-Z ]*$') as text

@@ -131,7 +131,7 @@ begin
         -- One table that nobody could be told of in full must not keep the others from being listed.
         select l.oid, l.exposed, l.place, l.item,
                l.place <= page_size and (l.place = 1 or sum(octet_length(l.item)) over (order by l.place) <= budget) as fits
-          from (select i.oid, i.exposed, i.place, case when octet_length(i.item) <= greatest(budget, 1000) then i.item
+          from (select i.oid, i.exposed, i.place, case when octet_length(i.item) <= greatest(budget, 20000) then i.item
                        else concat('{"name": ', to_json(mcp._table_name(i.oid)), ', "note": "Too long to be listed in full."}') end as item
                   from listed i) l
     )

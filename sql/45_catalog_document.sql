@@ -19,6 +19,8 @@ begin
     return query
     with wanted as materialized (
         select u.place, c.oid, format('%I.%I', n.nspname, c.relname) as name, c.relkind, c.relrowsecurity, c.reltuples,
+               -- PostgreSQL takes the square of the columns for each expression that it writes.
+               c.relnatts > 400 as wide,
                has_table_privilege(c.oid, 'SELECT') or has_table_privilege(c.oid, 'INSERT, UPDATE, REFERENCES') as every_column
           from unnest(tables) with ordinality as u (relation, place)
           join pg_class c on c.oid = u.relation
@@ -45,7 +47,7 @@ begin
         select w.oid, string_agg(
                    case when level = 'full' then E'\n- ' else '' end || quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
                    || case when k.attnum is not null then ' pk' when level = 'full' and a.attnotnull then ' not null' else '' end
-                   || case when level = 'full' then coalesce(' default ' || left(pg_get_expr(d.adbin, d.adrelid), 80), '') else '' end
+                   || case when level = 'full' then coalesce(' default ' || left(case when a.attgenerated = '' then pg_get_expr(d.adbin, 0) when not w.wide then pg_get_expr(d.adbin, d.adrelid) end, 80), '') else '' end
                    || coalesce(f.target, '')
                    || case when level = 'full' then coalesce(' {' || l.list || '}', '') || coalesce(': ' || regexp_replace(mcp._catalog_cut(r.description, 200), '\s+', ' ', 'g'), '')
                            else '' end,

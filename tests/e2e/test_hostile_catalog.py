@@ -6,6 +6,8 @@ without reading them whole, and list the other tables all the same.
 
 import pytest
 
+from harness.caller import token_caller
+
 HUGE = 30_000_000
 
 
@@ -44,3 +46,33 @@ def test_a_table_that_no_answer_has_room_for_is_named(cluster, mallory, reader):
     tables = {table["name"]: table for table in reader.tool("list_tables", {"schemas": ["aa_mallory"], "verbose": True}).data["tables"]}
     assert tables["aa_mallory.big"] == {"name": "aa_mallory.big", "note": "Too long to be listed in full."}
     assert [column["name"] for column in tables["aa_mallory.small"]["columns"]] == ["a"]
+
+
+def test_a_wide_table_of_long_enums_does_not_take_the_time_of_the_others(cluster, mallory, reader):
+    """For each default PostgreSQL takes the square of the columns, and every column has the labels of its type."""
+    mallory.execute("""do $$ begin
+        execute (select format('create type aa_mallory.e as enum (%s)', string_agg(quote_literal(g), ',')) from generate_series(1, 1000) g);
+        execute (select format('create table aa_mallory.wide (%s)', string_agg(format('%I aa_mallory.e default %L', repeat('c', 55) || g, 1), ','))
+                   from generate_series(1, 1590) g);
+        end $$; grant select on aa_mallory.wide to public""")
+    table = reader.tool("describe_table", {"name": "aa_mallory.wide"})
+    assert table.error["kind"] == "too_large", "there is no room for it, but it has been made in time"
+    tables = {table["name"] for table in reader.tool("list_tables", {"verbose": True}).data["tables"]}
+    assert {"aa_mallory.wide", "shop.orders"} <= tables
+    mallory.execute("create table aa_mallory.one (a aa_mallory.e default '7', b text generated always as ('x') stored); grant select on aa_mallory.one to public")
+    [a, b] = reader.tool("describe_table", {"name": "aa_mallory.one"}).data["columns"]
+    assert (a["enums"][:3], len(a["enums"]), a["more_enums"]) == (["1", "2", "3"], 200, True)
+    assert (a["default_value"], b["default_value"]) == ("'7'::aa_mallory.e", "'x'::text") and "more_enums" not in b
+
+
+def test_domains_over_domains_do_not_end_the_list_of_tools(cluster, mallory):
+    mallory.execute("""do $$ begin create domain aa_mallory.d0 as int;
+        for i in 1..500 loop execute format('create domain aa_mallory.d%s as aa_mallory.d%s', i, i - 1); end loop; end $$;
+        create function aa_mallory.deep(a aa_mallory.d500, b aa_mallory.d3) returns aa_mallory.d500 language sql as 'select $1';
+        comment on function aa_mallory.deep(aa_mallory.d500, aa_mallory.d3) is '@mcp({})'""")
+    cluster.sql("select mcp.grant_tools('mallory'::regrole)")
+    try:
+        tool = token_caller(cluster, "mallory").tools()["deep"]
+        assert tool["inputSchema"]["properties"]["a"] == {} and tool["inputSchema"]["properties"]["b"]["type"] == "integer"
+    finally:
+        cluster.sql("delete from mcp._tokens where role = 'mallory'::regrole; drop owned by mallory cascade; create schema aa_mallory")
