@@ -13,6 +13,8 @@ use super::{Pg, Tx, ffi};
 thread_local! {
     static CALLERS: Cell<bool> = const { Cell::new(false) };
     static FUNCTIONS: Cell<bool> = const { Cell::new(true) };
+    /// Reloads of the server's settings. Lists of tools depend on some, and no invalidation tells of them.
+    static RELOADS: Cell<u64> = const { Cell::new(0) };
     /// Tables whose content decides who is who, and who may use how much: mcp._tokens, mcp._peer_map and mcp._limits.
     static WATCHED: Cell<[pg_sys::Oid; 3]> = const { Cell::new([pg_sys::InvalidOid; 3]) };
 }
@@ -22,11 +24,17 @@ pub fn take_callers_changed() -> bool {
     CALLERS.replace(false)
 }
 
-/// How many invalidations this process has taken in. As long as the number stays, no catalog has changed: every change sends at least
-/// one, also changes of settings of roles (`ALTER ROLE ... SET`) and of comments, which have no callback.
+/// How many invalidations and reloads this process has taken in. As long as the number stays, no catalog and no setting of the server has
+/// changed: every change sends at least one, also changes of settings of roles (`ALTER ROLE ... SET`) and of comments, which have no callback.
 pub fn seen(_: &Tx) -> u64 {
     // SAFETY: a plain counter of this process.
-    unsafe { pg_sys::SharedInvalidMessageCounter }
+    let invalidations = unsafe { pg_sys::SharedInvalidMessageCounter };
+    invalidations.wrapping_add(RELOADS.get())
+}
+
+/// The server's settings were read again.
+pub(super) fn note_reload() {
+    RELOADS.set(RELOADS.get().wrapping_add(1));
 }
 
 /// Whether functions or schemas changed: what we know about the extension's own has to be looked up again. Clears the flag.

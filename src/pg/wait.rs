@@ -10,7 +10,7 @@ use std::time::Duration;
 use pgrx::pg_sys;
 
 use super::error::{PgError, attempt};
-use super::{Pg, ffi};
+use super::{Pg, ffi, inval};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
@@ -120,5 +120,6 @@ pub fn reload_settings(_: &Pg) -> Result<bool, PgError> {
         (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
         attempt(|| ffi::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP))?;
     }
+    inval::note_reload();
     Ok(true)
 }

@@ -4,6 +4,7 @@ import pytest
 
 from harness.caller import Caller, token_caller
 from harness.clients import LineClient
+from harness.waits import wait_until
 
 DEFAULT = {"database", "debugging", "development", "docs", "custom"}
 
@@ -148,3 +149,14 @@ def test_many_tools_come_in_pages(cluster, reader):
         assert refused["code"] == -32602 and "cursor" in refused["message"]
     finally:
         cluster.sql("drop schema many cascade")
+
+
+def test_a_reload_of_the_setting_counts_for_processes_that_are_warm(cluster, reader):
+    """Lists are remembered for as long as nothing changes; a reload sends no invalidation."""
+    assert reader.tools() and "list_schemas" not in reader.tools()
+    cluster.configure(supabase_mcp__features="catalog")
+    try:
+        wait_until(lambda: set(reader.tools()) == of(cluster, "catalog"), 10, "the reload has come in")
+    finally:
+        cluster.configure(supabase_mcp__features=None)
+    wait_until(lambda: "list_schemas" not in reader.tools(), 10, "the default has come back")
