@@ -1,6 +1,7 @@
 -- Owns: mcp.save_query and mcp.drop_query: a statement that is kept as a tool, with typed arguments and a schema of its rows.
 -- Runs: in the session of whoever keeps it, with that role's own rights. What it makes is an ordinary function of that role.
--- Must not: run the statement, or guess at its columns: Postgres says what they are, and again when it creates the function.
+-- Must not: guess at the statement's columns: Postgres says what they are, and again when it creates the function. A text that is more than one
+-- statement fails at the latest there, and takes with it what ran of it.
 
 create function mcp._query_params(params jsonb) returns table (place bigint, name text, type text, optional boolean, value jsonb, description text)
 language plpgsql stable

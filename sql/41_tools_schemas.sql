@@ -40,7 +40,7 @@ as $$
         select n.oid, n.nspname, n.nspowner
           from pg_namespace n
          where n.nspname !~ '^pg_'
-           and n.nspname <> 'information_schema'
+           and n.nspname not in ('information_schema', 'mcp')
            and has_schema_privilege(n.oid, 'USAGE')
            and (after is null or n.nspname > after::name)
          order by n.nspname

@@ -72,7 +72,7 @@ begin
 
     usable := array(select n.oid
                       from pg_namespace n
-                     where case when schemas is null or schemas = '{}' then n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+                     where case when schemas is null or schemas = '{}' then n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'mcp')
                                 else n.nspname = any (schemas) end
                        and has_schema_privilege(n.oid, 'USAGE'));
 
