@@ -13,7 +13,7 @@ use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ClientRequest, GetEx
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -43,16 +43,18 @@ where
     let (reader, writer) = tokio::io::split(stream);
     let gone = CancellationToken::new();
     let handler = Handler::new(gateway.clone(), Some(session.clone()));
-    let transport = Newline {
+    let writer = Arc::new(Mutex::new(writer));
+    let unwritten = Arc::new(Semaphore::new(IN_FLIGHT));
+    let (messages, received) = mpsc::channel(1);
+    let lines = Lines {
         gateway,
         client: None,
         calls: Arc::default(),
         hung_up,
-        ended: false,
         begun: false,
         reader,
-        writer: Arc::new(Mutex::new(writer)),
-        session,
+        writer: writer.clone(),
+        session: session.clone(),
         buffer: first,
         scanned: 0,
         skipping: false,
@@ -60,19 +62,30 @@ where
         patience: config.body_timeout,
         in_work: Arc::new(Semaphore::new(IN_FLIGHT)),
         next_place: None,
-        unwritten: Arc::new(Semaphore::new(IN_FLIGHT)),
+        unwritten: unwritten.clone(),
         gone: gone.clone(),
     };
-    if let Ok(service) = handler.serve_with_ct(transport, gone.clone()).await {
+    let reading = tokio::spawn(lines.read(messages));
+    let link = Link { received, writer, session, unwritten, gone: gone.clone() };
+    if let Ok(service) = handler.serve_with_ct(link, gone.clone()).await {
         let _ = service.waiting().await;
     }
     gone.cancel();
+    reading.abort();
 }
 
-struct Newline<S> {
+/// What the protocol library has of the connection: the messages that are left for it, and the way back.
+struct Link<S> {
+    received: mpsc::Receiver<RxJsonRpcMessage<RoleServer>>,
+    writer: Arc<Mutex<WriteHalf<S>>>,
+    session: Arc<Session>,
+    unwritten: Arc<Semaphore>,
+    gone: CancellationToken,
+}
+
+/// The reading side, in a task of its own: plain calls are answered without waking the protocol library.
+struct Lines<S> {
     hung_up: HungUp,
-    /// The client sends nothing more.
-    ended: bool,
     /// The protocol library has a request that starts its lifecycle. Before, anything but a request would end it.
     begun: bool,
     gateway: Arc<Gateway>,
@@ -105,7 +118,7 @@ enum Line {
     End,
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + 'static> Newline<S> {
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Lines<S> {
     async fn next_line(&mut self) -> Line {
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.scanned..]) {
@@ -154,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Newline<S> {
         }
     }
 
-    /// Answers a line that is no message. In a task of its own: reading may be broken off at any await, writing may not.
+    /// Answers a line that is no message. In a task of its own: a client that takes nothing must not keep this one from seeing that it is gone.
     fn complain(&mut self, code: i32, message: &str, id: serde_json::Value) {
         let error = serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}});
         let mut bytes = serde_json::to_vec(&error).unwrap_or_default();
@@ -199,71 +212,25 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Newline<S> {
         call.map(|cancel| cancel.cancel()).is_some()
     }
 
-    /// The message in a line, or the complaint about it.
-    fn parse(line: &[u8]) -> Result<ClientJsonRpcMessage, (i32, String, serde_json::Value)> {
-        let error = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
-            Ok(message) => return Ok(message),
-            Err(error) => error,
-        };
-        match serde_json::from_slice::<serde_json::Value>(line) {
-            Err(syntax) => Err((-32700, format!("not valid JSON: {syntax}"), serde_json::Value::Null)),
-            Ok(serde_json::Value::Array(_)) => {
-                Err((-32600, "batches are not part of the protocol: send one message a line".into(), serde_json::Value::Null))
-            }
-            Ok(value) => {
-                let id = value.get("id").filter(|id| id.is_string() || id.is_number()).cloned().unwrap_or_default();
-                Err((-32600, format!("not a valid request: {error}"), id))
+    /// Takes line after line, until the client sends nothing more and has all its answers.
+    async fn read(mut self, messages: mpsc::Sender<RxJsonRpcMessage<RoleServer>>) {
+        while let Some(message) = self.next_message().await {
+            if messages.send(message).await.is_err() {
+                return;
             }
         }
-    }
-}
-
-async fn write<S: AsyncWrite>(writer: &Mutex<WriteHalf<S>>, bytes: &[u8]) -> std::io::Result<()> {
-    let mut writer = writer.lock().await;
-    timeout(WRITE_LIMIT, async {
-        writer.write_all(bytes).await?;
-        writer.flush().await
-    })
-    .await
-    .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-}
-
-impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Newline<S> {
-    type Error = std::io::Error;
-
-    fn send(&mut self, item: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        let (writer, session, gone) = (self.writer.clone(), self.session.clone(), self.gone.clone());
-        // More may wait than there are places, never fewer; it is `receive` that waits for a place.
-        let place = self.unwritten.clone().try_acquire_owned();
-        async move {
-            let mut bytes = session.splices.fill(serde_json::to_vec(&item)?);
-            bytes.push(b'\n');
-            let written = write(&writer, &bytes).await;
-            if written.is_err() {
-                gone.cancel();
-            }
-            drop(place);
-            written
-        }
+        self.finish().await;
     }
 
-    /// The next message. May be dropped at any await and called again: what was read stays in `self`.
-    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
-        if self.ended {
-            self.finish().await;
-            return None;
-        }
+    /// The next message that is not a plain call.
+    async fn next_message(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
             if self.next_place.is_none() {
                 self.next_place = Some(Arc::new(self.in_work.clone().acquire_owned().await.ok()?));
             }
             drop(self.unwritten.acquire().await);
             let line = match self.next_line().await {
-                Line::End => {
-                    self.ended = true;
-                    self.finish().await;
-                    return None;
-                }
+                Line::End => return None,
                 Line::TooLong => {
                     let message = format!("message is longer than {} bytes (supabase_mcp.max_body_bytes)", self.longest);
                     self.complain(-32600, &message, serde_json::Value::Null);
@@ -312,6 +279,58 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Newli
                 Err((code, message, id)) => self.complain(code, &message, id),
             }
         }
+    }
+
+    /// The message in a line, or the complaint about it.
+    fn parse(line: &[u8]) -> Result<ClientJsonRpcMessage, (i32, String, serde_json::Value)> {
+        let error = match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
+            Ok(message) => return Ok(message),
+            Err(error) => error,
+        };
+        match serde_json::from_slice::<serde_json::Value>(line) {
+            Err(syntax) => Err((-32700, format!("not valid JSON: {syntax}"), serde_json::Value::Null)),
+            Ok(serde_json::Value::Array(_)) => {
+                Err((-32600, "batches are not part of the protocol: send one message a line".into(), serde_json::Value::Null))
+            }
+            Ok(value) => {
+                let id = value.get("id").filter(|id| id.is_string() || id.is_number()).cloned().unwrap_or_default();
+                Err((-32600, format!("not a valid request: {error}"), id))
+            }
+        }
+    }
+}
+
+async fn write<S: AsyncWrite>(writer: &Mutex<WriteHalf<S>>, bytes: &[u8]) -> std::io::Result<()> {
+    let mut writer = writer.lock().await;
+    timeout(WRITE_LIMIT, async {
+        writer.write_all(bytes).await?;
+        writer.flush().await
+    })
+    .await
+    .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Link<S> {
+    type Error = std::io::Error;
+
+    fn send(&mut self, item: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        let (writer, session, gone) = (self.writer.clone(), self.session.clone(), self.gone.clone());
+        // More may wait than there are places, never fewer; it is `receive` that waits for a place.
+        let place = self.unwritten.clone().try_acquire_owned();
+        async move {
+            let mut bytes = session.splices.fill(serde_json::to_vec(&item)?);
+            bytes.push(b'\n');
+            let written = write(&writer, &bytes).await;
+            if written.is_err() {
+                gone.cancel();
+            }
+            drop(place);
+            written
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        self.received.recv().await
     }
 
     async fn close(&mut self) -> Result<(), Self::Error> {
