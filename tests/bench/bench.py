@@ -24,7 +24,7 @@ import report  # noqa: E402
 SECONDS = float(os.environ.get("BENCH_SECONDS", "3"))
 WAYS = {"newline": "newline JSON-RPC, Unix socket", "http-unix": "HTTP, Unix socket", "http-tcp": "HTTP, loopback TCP"}
 # Of the measurements with many connections.
-ROUNDS = 3
+ROUNDS = 5
 SELECT_1 = ("select 1", "select 1;\n", {"query": "select 1"})
 KEY = ("key in 1,000,000 rows",
        "\\set aid random(1, 1000000)\nselect abalance from pgbench_accounts where aid = :aid;\n",
