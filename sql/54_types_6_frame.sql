@@ -2,6 +2,8 @@
 -- enum's type out of Database.
 -- Runs: as the caller; a constant.
 -- Must not: differ from what programs that use supabase-js import by name.
+--
+-- So the helper types are those of Supabase's generator, @supabase/postgrest-typegen, which is under the MIT licence: see NOTICE.
 
 create function mcp._ts_frame() returns text
 language sql immutable parallel safe

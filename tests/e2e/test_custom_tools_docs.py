@@ -66,6 +66,17 @@ def test_the_page(site):
     client.close()
 
 
+def test_readme(site):
+    text = (PAGE.parents[1] / "README.md").read_text()
+    [block] = [b for b in re.findall(r"^```sql\n(.*?)^```", text, re.M | re.S) if "@mcp(" in b]
+    site.sql("drop function if exists shop.orders_of(int, date)")
+    site.sql(block)
+    client = token_caller(site, "ai_reader")
+    assert client.tools()["orders_of"]["description"] == "Lists what a customer ordered."
+    assert client.tool("orders_of", {"customer": 7}).data["row_count"] == 10
+    client.close()
+
+
 def test_domains_bring_their_bounds(site):
     [made] = re.findall(r"`(create domain .*?)`", PAGE.read_text())
     site.sql(made + "; create function shop.rate(r shop.rating) returns int language sql stable as 'select r::int';"
