@@ -55,7 +55,11 @@ impl Call<'_> {
                 Some(std::mem::take(self.out))
             }
         };
-        let rows = self.plan(&mut tx, &query, &params, frame(analyze, format))?;
+        let Some(rows) = self.plan(&mut tx, &query, &params, frame(analyze, format))? else {
+            let error =
+                CallError::new(Kind::TooLarge, format!("the plan is longer than {} = {}", self.limits.bytes_name, self.limits.max_bytes));
+            return Err(error.into());
+        };
         let (plan, document) = self.written(&rows, format)?;
         self.out.extend_from_slice(b"{\"format\":\"");
         self.out.extend_from_slice(format.as_bytes());
@@ -66,15 +70,20 @@ impl Call<'_> {
             self.out.extend_from_slice(&made);
         }
         let document = match document {
-            Some(document) => document,
+            Some(document) => Some(document),
             None => {
                 let measured = analyze && execution_ms(&plan).is_some_and(|ms| ms < SHORT_MS);
+                // The same plan is longer in this form: one that is too long goes without warnings.
                 let rows = self.plan(&mut tx, &query, &params, frame(measured, "json"))?;
-                self.written(&rows, "json")?.0
+                rows.map(|rows| self.written(&rows, "json")).transpose()?.map(|(document, _)| document)
             }
         };
-        // Whoever was granted this tool and nothing else of schema mcp does without the warnings.
-        if self.warn(&mut tx, &document)? {
+        // Whoever was granted this tool and nothing else of schema mcp does without the warnings, too.
+        let open = match document {
+            Some(document) => self.warn(&mut tx, &document)?,
+            None => true,
+        };
+        if open {
             tx.finish()?;
         }
         self.out.push(b'}');
@@ -109,8 +118,8 @@ impl Call<'_> {
         Ok(tx.finish()?)
     }
 
-    /// The rows of EXPLAIN for the one statement of a text: lines, or one JSON document.
-    fn plan(&mut self, tx: &mut Tx, query: &str, params: &ParamValues, frame: &'static CStr) -> Result<Vec<u8>, Failure> {
+    /// The rows of EXPLAIN for the one statement of a text: lines, or one JSON document. `None`: they are longer than an answer may be.
+    fn plan(&mut self, tx: &mut Tx, query: &str, params: &ParamValues, frame: &'static CStr) -> Result<Option<Vec<u8>>, Failure> {
         let frame = self.workspace.parse_own(tx, frame)?;
         let mut statements = self.workspace.parse(tx, query)?;
         let (Some(statement), true, Some(frame)) = (statements.pop(), statements.is_empty(), frame.first()) else {
@@ -129,12 +138,8 @@ impl Call<'_> {
         let mut receiver = Rows::new(&mut rows, self.workspace.row(), u64::MAX, self.limits.max_bytes);
         let ran = self.workspace.run(tx, &statement, params, Target::Rows(&mut receiver));
         ran.map_err(|error| Failure::from(error).because(Some("explain_query never writes, not even to measure.")))?;
-        if receiver.cut.is_some() {
-            let error =
-                CallError::new(Kind::TooLarge, format!("the plan is longer than {} = {}", self.limits.bytes_name, self.limits.max_bytes));
-            return Err(error.into());
-        }
-        Ok(rows)
+        let cut = receiver.cut.is_some();
+        Ok((!cut).then_some(rows))
     }
 
     /// The plan as a JSON value, and the document if it is one.

@@ -17,6 +17,24 @@ def big(cluster):
 
 
 @pytest.fixture
+def limit_bytes(cluster):
+    """Makes a caller whose answers may have that many bytes."""
+    callers = []
+    cluster.sql("create role explain_short login; select mcp.grant_tools('explain_short'); grant usage on schema shop to explain_short;"
+                " grant select on shop.orders to explain_short")
+
+    def make(most):
+        cluster.sql(f"load 'supabase_mcp'; alter role explain_short set supabase_mcp.max_bytes = {most}")
+        callers.append(token_caller(cluster, "explain_short"))
+        return callers[-1]
+
+    yield make
+    for caller in callers:
+        caller.close()
+    cluster.sql("delete from mcp._tokens where role = 'explain_short'::regrole; drop owned by explain_short; drop role explain_short")
+
+
+@pytest.fixture
 def hypopg(cluster):
     if not cluster.value("select exists (select from pg_available_extensions where name = 'hypopg')"):
         pytest.skip("this PostgreSQL has no hypopg")
@@ -85,3 +103,11 @@ def test_explain_without_the_functions_that_warn(cluster, big):
     finally:
         caller.close()
         cluster.sql("delete from mcp._tokens where role = 'explainer'::regrole; drop owned by explainer; drop role explainer")
+
+
+def test_a_plan_that_is_too_long_for_warnings_comes_all_the_same(cluster, limit_bytes):
+    """As a document a plan is several times as long as its lines."""
+    query = "select " + ", ".join(f"(select count(*) from shop.orders where id = {n})" for n in range(20))
+    data = limit_bytes(8000).tool("explain_query", {"query": query}).data
+    assert "SubPlan" in data["plan"] or "InitPlan" in data["plan"]
+    assert limit_bytes(8000).tool("explain_query", {"query": query, "format": "json"}).error["kind"] == "too_large"
