@@ -22,11 +22,11 @@ from harness.refusal import answer_of, challenges, is_served, unauthorized
 from harness.waits import wait_until
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
-SCOPES = ["db:write", "db:read"]
+SCOPES = ["db:write", "db:read", "db:look"]
 WORLD = """
 create role authenticated nologin noinherit;
 create role oauth_reader nologin;
-select mcp.grant_tools(role => r::regrole, write => true, tools => array['execute_sql']) from unnest(array['authenticated', 'oauth_reader']) r;
+select mcp.grant_tools(role => r::regrole, write => true, tools => array['execute_sql', 'list_schemas']) from unnest(array['authenticated', 'oauth_reader']) r;
 create table public.entry (id int generated always as identity primary key, body text);
 insert into public.entry (body) values ('first');
 grant select, insert on public.entry to authenticated, oauth_reader;
@@ -44,7 +44,7 @@ def resource(authority):
     """A server that sends its clients to the authority."""
     one = Cluster(supabase_mcp__jwt_roles="authenticated,oauth_reader", supabase_mcp__jwt_jwks_file="jwks.json",
                   supabase_mcp__oauth_issuer=authority.issuer,
-                  supabase_mcp__oauth_scopes="db:write=*, db:read=oauth_reader/read_only")
+                  supabase_mcp__oauth_scopes="db:write=*, db:read=oauth_reader/read_only, db:look=oauth_reader/read_only/features:catalog+nothing")
     one.settings["supabase_mcp.oauth_resource"] = f"http://127.0.0.1:{one.port}/mcp"
     one.configure()
     (one.data / "jwks.json").write_text(authority.jwks())
@@ -94,7 +94,7 @@ def test_metadata_with_and_without_path(resource, authority, url):
 def test_a_401_leads_to_the_metadata(resource, url):
     origin = url.removesuffix("/mcp")
     told = challenges(unauthorized(Caller(resource, tcp=True)))
-    assert f'resource_metadata="{origin}{WELL_KNOWN}/mcp"' in told and 'scope="db:write db:read"' in told
+    assert f'resource_metadata="{origin}{WELL_KNOWN}/mcp"' in told and 'scope="db:write db:read db:look"' in told
     assert "error=" not in told, "who brought nothing made no mistake"
     told = challenges(unauthorized(Caller(resource, bearer("e30.e30.x"), "shop", tcp=True)))
     assert f'resource_metadata="{origin}{WELL_KNOWN}/mcp/shop"' in told and 'error="invalid_token"' in told
@@ -119,10 +119,18 @@ def test_scopes_choose_the_role(resource, authority):
     assert reader.sqlstate(insert) == "25006"
 
 
+def test_a_scope_keeps_a_client_to_a_toolset(resource, authority):
+    reader, looker = caller(resource, authority, ["db:read"]), caller(resource, authority, ["db:look"])
+    assert "execute_sql" in reader.tools() and set(looker.tools()) == {"list_schemas"}
+    assert looker.tool("list_schemas").data["schemas"]
+    assert "there is no tool" in looker.sql("select 1").protocol_error["message"]
+    assert reader.value("select 1") == 1
+
+
 def test_a_token_without_a_scope_is_403(resource, authority, url):
     status, _, response = answer_of(caller(resource, authority, ["openid"]))
     told = response.headers["WWW-Authenticate"]
-    assert status == 403 and 'error="insufficient_scope"' in told and 'scope="db:write db:read"' in told
+    assert status == 403 and 'error="insufficient_scope"' in told and 'scope="db:write db:read db:look"' in told
     assert f'resource_metadata="{url.removesuffix("/mcp")}{WELL_KNOWN}/mcp"' in told
 
 
@@ -199,7 +207,7 @@ def test_python_sdk_flow(authority, url, mode):
 
 
 def test_python_sdk_flow_against_another_database(authority, resource, url):
-    resource.sql("select mcp.grant_tools('authenticated', tools => array['execute_sql'])", database="shop")
+    resource.sql("select mcp.grant_tools('authenticated', tools => array['execute_sql', 'list_schemas'])", database="shop")
     answer = asyncio.run(asyncio.wait_for(python_flow(f"{url}/shop", Memory(), "auto"), 60))
     assert answer.structured_content["results"][0]["rows"] == [["authenticated"]]
     assert authority.tokens[-1]["aud"] == f"{url}/shop"
