@@ -13,7 +13,7 @@ use rmcp::model::{ClientJsonRpcMessage, ClientNotification, ClientRequest, GetEx
 use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,7 @@ where
     let writer = Arc::new(Mutex::new(writer));
     let unwritten = Arc::new(Semaphore::new(IN_FLIGHT));
     let (messages, received) = mpsc::channel(1);
+    let answered = Arc::new(Notify::new());
     let lines = Lines {
         gateway,
         client: None,
@@ -63,10 +64,11 @@ where
         in_work: Arc::new(Semaphore::new(IN_FLIGHT)),
         next_place: None,
         unwritten: unwritten.clone(),
+        answered: answered.clone(),
         gone: gone.clone(),
     };
     let reading = tokio::spawn(lines.read(messages));
-    let link = Link { received, writer, session, unwritten, gone: gone.clone() };
+    let link = Link { received, writer, session, unwritten, answered, gone: gone.clone() };
     if let Ok(service) = handler.serve_with_ct(link, gone.clone()).await {
         let _ = service.waiting().await;
     }
@@ -80,6 +82,7 @@ struct Link<S> {
     writer: Arc<Mutex<WriteHalf<S>>>,
     session: Arc<Session>,
     unwritten: Arc<Semaphore>,
+    answered: Arc<Notify>,
     gone: CancellationToken,
 }
 
@@ -107,6 +110,8 @@ struct Lines<S> {
     /// The place of the next request, taken before it is read.
     next_place: Option<Arc<OwnedSemaphorePermit>>,
     unwritten: Arc<Semaphore>,
+    /// The protocol library has answered something.
+    answered: Arc<Notify>,
     /// Cancelled when the client is gone: everything in work stops at once.
     gone: CancellationToken,
 }
@@ -214,9 +219,20 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Lines<S> {
 
     /// Takes line after line, until the client sends nothing more and has all its answers.
     async fn read(mut self, messages: mpsc::Sender<RxJsonRpcMessage<RoleServer>>) {
+        let answered = self.answered.clone();
         while let Some(message) = self.next_message().await {
+            let begins = matches!(&message, ClientJsonRpcMessage::Request(r) if matches!(r.request, ClientRequest::InitializeRequest(_)));
+            // Asked for before there can be an answer, or it might be missed.
+            let answer = begins.then(|| answered.notified());
             if messages.send(message).await.is_err() {
                 return;
+            }
+            // Clients that do not wait for this answer before they go on want it first all the same.
+            if let Some(answer) = answer {
+                tokio::select! {
+                    () = answer => {}
+                    () = self.gone.cancelled() => {}
+                }
             }
         }
         self.finish().await;
@@ -314,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Link<
     type Error = std::io::Error;
 
     fn send(&mut self, item: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        let (writer, session, gone) = (self.writer.clone(), self.session.clone(), self.gone.clone());
+        let (writer, session, gone, answered) = (self.writer.clone(), self.session.clone(), self.gone.clone(), self.answered.clone());
         // More may wait than there are places, never fewer; it is `receive` that waits for a place.
         let place = self.unwritten.clone().try_acquire_owned();
         async move {
@@ -325,6 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Transport<RoleServer> for Link<
                 gone.cancel();
             }
             drop(place);
+            answered.notify_waiters();
             written
         }
     }

@@ -289,3 +289,15 @@ def test_client_is_named_in_pg_stat_activity(simple):
 def test_bearer_scheme_is_case_insensitive(cluster, simple):
     with HttpClient(unix=cluster.mcp_socket, headers={"Authorization": bearer(simple.token)["Authorization"].lower()[:7] + simple.token}) as client:
         assert client.rpc("tools/list").status == 200
+
+
+def test_whoever_does_not_wait_is_answered_in_order(cluster, reader):
+    """Scripts that send everything at once read the answers one after the other: what begins the conversation comes first."""
+    call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "execute_sql", "arguments": {"query": "select 1"}}}
+    start = {"jsonrpc": "2.0", "id": 1, "method": "initialize",
+             "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "hasty", "version": "1"}}}
+    ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    for _ in range(5):
+        with LineClient(unix=cluster.mcp_socket, upgrade="/mcp", headers=reader.headers, modern=False) as client:
+            client.send_bytes("".join(json.dumps(message) + "\n" for message in (start, ready, call)).encode())
+            assert [client.receive()["id"], client.receive()["id"]] == [1, 2]
