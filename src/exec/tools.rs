@@ -88,9 +88,10 @@ impl Call<'_> {
                 format!("this version does not know the built-in tool \"{builtin}\""),
             )));
         };
-        let why_read_only = match call.write {
-            true => self.why_read_only(&tx),
-            false => Some("This tool only reads: its function is STABLE or IMMUTABLE."),
+        let why_read_only = match (asked.kind, call.write) {
+            (_, true) => self.why_read_only(&tx),
+            (JobKind::Call, false) => Some("This tool only reads: its function is STABLE or IMMUTABLE."),
+            (_, false) => Some("Prompts and resources only read."),
         };
         if why_read_only.is_some() {
             tx.make_read_only()?;

@@ -106,6 +106,7 @@ def test_refusals(reader, name, arguments, words):
 def test_a_prompt_only_reads(writer, cluster):
     error = get(writer, "writes")["error"]
     assert "25006" in error["message"]
+    assert "Prompts and resources only read." in error["message"]
     assert cluster.value("select count(*) from shop.counter where name = 'prompt'") == 0
 
 
