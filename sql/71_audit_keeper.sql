@@ -1,0 +1,101 @@
+-- Owns: how rows get into the audit trail: their numbers, the partition of their day, and what becomes of an intent whose call never came to its end.
+-- Runs: in the keeper process, as the bootstrap superuser, in the transaction that writes a batch; never on a standby.
+-- Must not: be executable by anybody else, or wait long: calls that may write wait for it.
+
+create function mcp._audit_partition(day date) returns void
+language plpgsql volatile strict
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    name constant text := to_char(day, '"_audit_"YYYYMMDD');
+    owner constant oid := (select c.relowner from pg_class c where c.oid = 'mcp._audit'::regclass);
+begin
+    if to_regclass('mcp.' || name) is not null then
+        return;
+    end if;
+    -- Made apart and then attached: CREATE TABLE ... PARTITION OF would wait for everybody who reads the trail.
+    execute format('create table mcp.%I (like mcp._audit)', name);
+    execute format('alter table mcp.%I owner to %s', name, owner::regrole);
+    -- Whatever default privileges gave.
+    execute (select coalesce(string_agg(format('revoke all on mcp.%I from %s', name,
+                                               case a.grantee when 0 then 'public' else a.grantee::regrole::text end), '; '), 'select')
+               from pg_class c cross join lateral aclexplode(c.relacl) a
+              where c.oid = to_regclass('mcp.' || name) and a.grantee <> owner);
+    execute format('comment on table mcp.%I is %L', name, 'The audit trail of ' || day || ', UTC; mcp.audit_purge drops it');
+    execute format('alter table mcp._audit attach partition mcp.%I for values from (%L) to (%L)', name, day::timestamptz, (day + 1)::timestamptz);
+end
+$$;
+comment on function mcp._audit_partition(date) is 'Makes the partition of a day (UTC) unless it is there; run by the keeper process alone';
+
+create function mcp._audit_begin(rows bigint, callers jsonb, first timestamptz, last timestamptz) returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    id bigint;
+begin
+    -- To be on this server's disk is what is promised; a replica may confirm later, where the server would have callers wait for it.
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
+    end if;
+    update mcp._audit_head h set last_id = h.last_id + rows returning h.last_id - rows + 1 into strict id;
+    perform mcp._audit_partition(d::date) from generate_series(first::date, last::date, interval '1 day') d;
+    insert into mcp._audit_callers
+    select c.* from jsonb_populate_recordset(null::mcp._audit_callers, callers) c
+        on conflict on constraint _audit_callers_pkey do nothing;
+    return id;
+end
+$$;
+comment on function mcp._audit_begin(bigint, jsonb, timestamptz, timestamptz) is
+    'Gives the number of the first of so many rows that the same transaction is about to write, and has everything ready for them; run by the keeper process alone';
+
+create function mcp._audit_xact(xid xid8) returns text
+language plpgsql stable strict
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return pg_xact_status(xid);
+exception when invalid_parameter_value then
+    -- Not a transaction of this server: the trail came with a dump.
+    return null;
+end
+$$;
+comment on function mcp._audit_xact(xid8) is 'pg_xact_status, and null for a transaction that this server has not had';
+
+create function mcp._audit_settle(running bigint[]) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    head mcp._audit_head;
+    orphan record;
+    settled bigint := 0;
+    oldest bigint;
+begin
+    select h.* into strict head from mcp._audit_head h for update;
+    for orphan in
+        select e.id, e.xid, mcp._audit_xact(e.xid) as status
+          from mcp._audit e
+         where e.id > head.settled_id and e.kind = 'i'
+           and not exists (select from mcp._audit o where o.intent = e.id and o.kind = 'o')
+         order by e.id
+    loop
+        -- A process that outlived its gateway may still be at it.
+        if orphan.id = any (running) or orphan.status = 'in progress' then
+            oldest := least(oldest, orphan.id);
+            continue;
+        end if;
+        perform mcp._audit_partition(current_date);
+        settled := settled + 1;
+        insert into mcp._audit (id, at, kind, intent, outcome, rule, committed)
+        values (head.last_id + settled, clock_timestamp(), 'o', orphan.id, 'terminated', 'settled by pg_xact_status', orphan.status = 'committed');
+    end loop;
+    update mcp._audit_head h set last_id = head.last_id + settled, settled_id = coalesce(oldest - 1, head.last_id + settled);
+    return jsonb_build_object('settled', settled, 'oldest_open', oldest);
+end
+$$;
+comment on function mcp._audit_settle(bigint[]) is
+    'Gives an outcome to every intent that has none and whose call does not run any more: what its transaction came to; run by the keeper process alone';
