@@ -21,6 +21,7 @@ as $$
                                   else floor(extract(epoch from a.rolvaliduntil))
                               end,
                'connection_limit', a.rolconnlimit,
+               'ascii', pg_encoding_to_char(d.encoding) not in ('UTF8', 'SQL_ASCII'),
                'can_connect', d.datallowconn and has_database_privilege(a.oid, d.oid, 'CONNECT'))
       from pg_authid a
      cross join pg_database d

@@ -40,7 +40,7 @@ begin
     if current_setting('synchronous_commit') = 'off' then
         perform set_config('synchronous_commit', 'local', true);
     end if;
-    update mcp._audit_head h set last_id = h.last_id + rows returning h.last_id - rows + 1 into strict id;
+    update mcp._audit_head h set last_id = h.last_id + _audit_begin.rows returning h.last_id - _audit_begin.rows + 1 into strict id;
     perform mcp._audit_partition(d::date) from generate_series(first::date, last::date, interval '1 day') d;
     insert into mcp._audit_callers
     select c.* from jsonb_populate_recordset(null::mcp._audit_callers, callers) c
@@ -50,6 +50,26 @@ end
 $$;
 comment on function mcp._audit_begin(bigint, jsonb, timestamptz, timestamptz) is
     'Gives the number of the first of so many rows that the same transaction is about to write, and has everything ready for them; run by the keeper process alone';
+
+create function mcp._audit_begin(head jsonb) returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    known record;
+    first_id bigint;
+begin
+    select h.batch, h.batch_first into strict known from mcp._audit_head h for update;
+    if known.batch = head ->> 'batch' then
+        return jsonb_build_array(known.batch_first, false);
+    end if;
+    first_id := mcp._audit_begin((head ->> 'rows')::bigint, head -> 'callers', (head ->> 'first')::timestamptz, (head ->> 'last')::timestamptz);
+    update mcp._audit_head h set batch = head ->> 'batch', batch_first = first_id;
+    return jsonb_build_array(first_id, true);
+end
+$$;
+comment on function mcp._audit_begin(jsonb) is
+    'The same for a batch of the gateway''s, which has a name: the id of its first row, and whether it is still to be written; run by the keeper process alone';
 
 create function mcp._audit_xact(xid xid8) returns text
 language plpgsql stable strict

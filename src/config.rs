@@ -14,6 +14,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::pg::{PgError, Tx, guc, server};
 
+mod audit;
 mod jwt;
 mod offer;
 
@@ -236,6 +237,7 @@ pub fn define() {
         ms,
     );
     jwt::define();
+    audit::define();
     offer::define();
     server::reserve_prefix();
 }
@@ -327,6 +329,7 @@ pub fn gateway(preloaded: bool) -> Config {
         locked_settings: list(&LOCKED_SETTINGS),
         peer_equal_names: PEER_EQUAL_NAMES.get(),
         jwt: jwt::rules(),
+        audit: audit::settings(),
     }
 }
 

@@ -76,6 +76,7 @@ impl Gateway {
             "limited_calls": count(&self.counters.limited),
             "refused_connections": count(&self.counters.refused_connections),
             "evictions": evictions,
+            "audit": self.audit.status(&config.audit),
         })
     }
 
@@ -119,6 +120,7 @@ impl Gateway {
         let deadline = Instant::now() + DRAIN_WAIT;
         self.hand_over_uses(|used| database.is_none_or(|d| d == used)).await;
         loop {
+            self.audit.flush(database).await;
             self.keepers.dismiss(database);
             self.pool.dismiss(database);
             if !self.pool.is_busy(database) {

@@ -80,6 +80,8 @@ pub struct Principal {
     pub role_name: Arc<str>,
     pub form: Form,
     pub read_only: bool,
+    /// The database does not take every character.
+    pub ascii: bool,
     /// The toolset that the credential is kept to.
     pub features: Option<Vec<String>>,
     /// Seconds since 1970 after which the credential or the role is no longer good.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::audit;
 use crate::jwt::Jwt;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,7 @@ pub struct Config {
     pub peer_equal_names: bool,
     /// Who may come with a JSON Web Token.
     pub jwt: Jwt,
+    pub audit: audit::Settings,
 }
 
 impl Config {
@@ -103,6 +105,7 @@ impl Default for Config {
             locked_settings: vec![],
             peer_equal_names: false,
             jwt: Jwt::default(),
+            audit: audit::Settings::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Audit, Entry};
 use crate::caller::{Caller, Login, Principal};
 use crate::children::Children;
 use crate::config::Config;
@@ -18,10 +19,10 @@ use crate::keepers::Keepers;
 use crate::limits::{Limits, Pass, Terms};
 use crate::logins::{LoginError, Logins};
 use crate::pool::{Lease, Pool};
-use crate::process::Lost;
+use crate::process::{Lost, Said};
 use crate::scheduler::Key;
 use crate::supabase;
-use crate::types::{Form, Job, JobKind, Outcome, Reply};
+use crate::types::{Ask, Form, Job, JobKind, Outcome, Reply, Word};
 use crate::uses::Uses;
 
 mod entry;
@@ -48,6 +49,10 @@ pub struct Request<'a> {
     pub client: &'a str,
     /// The request's JSON-RPC id, as the client wrote it.
     pub id: &'a str,
+    /// `traceparent` of the request, where the client sent one.
+    pub trace: Option<&'a str>,
+    /// The connection is gone, and not only this call cancelled.
+    pub gone: Option<&'a CancellationToken>,
 }
 
 /// What a call comes to.
@@ -89,6 +94,7 @@ pub struct Gateway {
     logins: Logins,
     limits: Arc<Limits>,
     uses: Uses,
+    pub audit: Audit,
     pub counters: Counters,
     pub started: Instant,
     /// Switched off by an administrator; see `admin`.
@@ -113,7 +119,10 @@ impl Gateway {
                 keepers.make_room(if form == Form::Keeper { 0 } else { 1 });
             }
         }));
+        let audit = Audit::new(keepers.clone(), host.clone())?;
+        audit.reload(&config.audit);
         Some(Arc::new(Gateway {
+            audit,
             config: RwLock::new(Arc::new(config)),
             pool,
             logins: Logins::new(keepers.clone(), host.clone())?,
@@ -136,6 +145,7 @@ impl Gateway {
     }
 
     pub fn reload(&self, config: Config) {
+        self.audit.reload(&config.audit);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         // Some settings say who may call.
         self.logins.forget();
@@ -207,11 +217,14 @@ impl Gateway {
             config = now;
             login = Box::pin(self.logins.verify(caller, &config)).await;
         }
-        self.note_refusal(caller, &login);
+        if login.is_err() {
+            // Rare, and its state is large: boxed, it is no part of every call's.
+            Box::pin(self.note_refusal(caller, &login)).await;
+        }
         login
     }
 
-    fn note_refusal(&self, caller: &Caller, login: &Result<Login, LoginError>) {
+    async fn note_refusal(&self, caller: &Caller, login: &Result<Login, LoginError>) {
         if let Err(error) = login {
             self.counters.refused_logins.fetch_add(1, Ordering::Relaxed);
             let reason = match error {
@@ -219,6 +232,7 @@ impl Gateway {
                 LoginError::Refused(error) | LoginError::Scope(error) => &error.message,
             };
             self.log_refusal(&caller.origin, reason);
+            self.audit.refused_login(caller, reason, &self.config().audit).await;
         }
     }
 
@@ -245,7 +259,16 @@ impl Gateway {
     /// Runs one job for a caller. Dropping the future cancels it, so does the token.
     pub async fn call(&self, caller: &Caller, request: &Request<'_>, cancel: &CancellationToken) -> Result<Answer, LoginError> {
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
-        let mut answer = self.attempt(caller, request, cancel).await;
+        let config = self.config();
+        let mut entry = Entry::open(&self.audit, request, &config.audit);
+        let mut answer = self.attempt(caller, request, cancel, &mut entry).await;
+        if let Err(refused) = &answer {
+            entry.refused(refused);
+        } else if let Ok(given) = &mut answer
+            && let Some(error) = entry.close(given, request.gone.is_some_and(CancellationToken::is_cancelled)).await
+        {
+            *given = error.into();
+        }
         if caller.supabase_texts
             && request.kind == JobKind::Call
             && let Ok(answer) = &mut answer
@@ -258,7 +281,13 @@ impl Gateway {
         answer
     }
 
-    async fn attempt(&self, caller: &Caller, request: &Request<'_>, cancel: &CancellationToken) -> Result<Answer, LoginError> {
+    async fn attempt(
+        &self,
+        caller: &Caller,
+        request: &Request<'_>,
+        cancel: &CancellationToken,
+        entry: &mut Entry<'_>,
+    ) -> Result<Answer, LoginError> {
         let mut login = self.login(caller, false).await?;
         let mut held: Option<Lease> = None;
         let mut passed: Option<(Arc<Principal>, Pass)> = None;
@@ -269,6 +298,9 @@ impl Gateway {
             }
             let config = self.config();
             let principal = login.principal.clone();
+            if let Err(error) = entry.known(caller, &principal) {
+                return Ok(error.into());
+            }
             if self.is_draining(principal.database) {
                 return Ok(CallError::new(Kind::Unavailable, "the database is being drained").hint("Try again later.").into());
             }
@@ -328,12 +360,20 @@ impl Gateway {
                 headers: caller.headers.as_deref().map(str::to_string),
                 about: lease.tell(&principal.about),
                 caps: terms.caps,
+                ask: entry.is_asked(),
             };
-            let ran = unless_cancelled(cancel, lease.run(&job, request.arguments)).await;
-            let answer = match ran {
-                Some(answer) => answer,
-                None => Box::pin(lease.cancel()).await,
+            entry.sent();
+            let mut said = unless_cancelled(cancel, lease.run(&job, request.arguments)).await;
+            while let Some(Ok(Said::Asks(ask))) = said {
+                // Its state is large, and most calls only read.
+                said = Box::pin(self.intend(&mut lease, &ask, cancel, entry)).await;
+            }
+            let answer = match said {
+                Some(Ok(Said::Answer(reply, payload))) => Ok((reply, payload)),
+                Some(Err(lost)) => Err(lost),
+                _ => Box::pin(lease.cancel()).await,
             };
+            entry.hold(lease.intent.take());
             match answer {
                 Ok((Reply { outcome: Outcome::Stale, .. }, _)) => {
                     (login, looked_again) = (self.login(caller, true).await?, true);
@@ -344,17 +384,38 @@ impl Gateway {
                     Err(error) => return Ok(error.into()),
                 },
                 Ok((reply, payload)) => {
+                    entry.answered(reply.facts);
                     return Ok(Answer { payload, is_error: reply.outcome == Outcome::Error, untrusted: reply.untrusted, text: None });
                 }
                 Err(Lost::Unsent) if !cancel.is_cancelled() => match lease.replace().await {
                     Ok(()) => held = Some(lease),
                     Err(error) => return Ok(error.into()),
                 },
-                Err(_) if cancel.is_cancelled() => return Ok(cancelled().into()),
-                Err(_) => return Ok(terminated().into()),
+                Err(_) => {
+                    entry.lost();
+                    return Ok(if cancel.is_cancelled() { cancelled() } else { terminated() }.into());
+                }
             }
         }
         Ok(CallError::new(Kind::Busy, "roles or settings kept changing under the call").hint("Try again.").into())
+    }
+}
+
+impl Gateway {
+    /// Has the intent of a call recorded, and lets the call go on once that is on disk. `None`: it was cancelled.
+    async fn intend(&self, lease: &mut Lease, ask: &Ask, cancel: &CancellationToken, entry: &mut Entry<'_>) -> Option<Result<Said, Lost>> {
+        let begun = Instant::now();
+        let refused = match entry.intend(ask) {
+            None => None,
+            Some(Err(error)) => Some(error),
+            Some(Ok(intent)) => {
+                // With the lease from here on: however this future ends, somebody says how the call did.
+                let intent = lease.intent.insert(intent);
+                unless_cancelled(cancel, intent.written()).await?.err()
+            }
+        };
+        entry.waited(begun.elapsed());
+        unless_cancelled(cancel, lease.go_on(&Word { id: ask.id, refused })).await
     }
 }
 

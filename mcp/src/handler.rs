@@ -20,6 +20,7 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, RoleServer};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::caller::Caller;
 use crate::error::{self, CallError, Kind};
@@ -48,13 +49,18 @@ pub struct Session {
     pub splices: Splices,
     /// What the client calls itself outside the protocol (`User-Agent`).
     pub agent: Option<String>,
+    /// `traceparent` of the HTTP request.
+    pub trace: Option<String>,
+    /// Cancelled when the client's connection is gone, where that is known.
+    pub gone: CancellationToken,
     /// Why the credential turned out to be no longer good in the middle of the request.
     pub unauthenticated: OnceLock<String>,
 }
 
 impl Session {
-    pub fn new(caller: Caller, agent: Option<String>) -> Arc<Session> {
-        Arc::new(Session { caller, splices: Splices::default(), agent, unauthenticated: OnceLock::new() })
+    pub fn new(caller: Caller, agent: Option<String>, trace: Option<String>) -> Arc<Session> {
+        let gone = CancellationToken::new();
+        Arc::new(Session { caller, splices: Splices::default(), agent, trace, gone, unauthenticated: OnceLock::new() })
     }
 }
 
@@ -87,7 +93,8 @@ impl Handler {
         let client = client_name(context, session);
         // As it is in JSON: a string keeps its quotes, so that 1 and "1" stay apart.
         let id = serde_json::to_string(&context.id).unwrap_or_default();
-        let request = Request { kind, tool, arguments, client: &client, id: &id };
+        let trace = context.meta.get("traceparent").and_then(|t| t.as_str()).or(session.trace.as_deref());
+        let request = Request { kind, tool, arguments, client: &client, id: &id, trace, gone: Some(&session.gone) };
         let call = self.gateway.call(&session.caller, &request, &context.ct);
         match AssertUnwindSafe(call).catch_unwind().await {
             // Nobody reads this answer: the library drops it.

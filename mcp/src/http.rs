@@ -198,7 +198,8 @@ impl Server {
             }
         }
         let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).map(str::to_string);
-        let session = Session::new(caller, agent);
+        let trace = request.headers().get("traceparent").and_then(|v| v.to_str().ok()).map(str::to_string);
+        let session = Session::new(caller, agent, trace);
         if request.method() == Method::GET && request.headers().get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"mcp")) {
             return self.upgrade(&mut request, session);
         }

@@ -14,6 +14,8 @@ pub const KIND_HELLO: u8 = b'H';
 pub const KIND_ADMIN: u8 = b'A';
 pub const KIND_JOB: u8 = b'J';
 pub const KIND_REPLY: u8 = b'R';
+pub const KIND_ASK: u8 = b'Q';
+pub const KIND_WORD: u8 = b'W';
 
 /// The largest frame that any of our processes may send. Far above every configurable cap on bodies and results; it only keeps a
 /// corrupt length from asking for gigabytes.

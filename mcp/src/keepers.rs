@@ -46,6 +46,9 @@ pub struct Facts {
     pub connection_limit: Option<i64>,
     #[serde(default)]
     pub can_connect: bool,
+    /// The database's encoding does not have every character.
+    #[serde(default)]
+    pub ascii: bool,
     #[serde(default)]
     pub read_only: bool,
     /// The toolset that the token is kept to.
@@ -67,6 +70,17 @@ pub struct Facts {
     /// The rows of mcp._limits that fit.
     #[serde(default)]
     pub limits: Vec<Limit>,
+}
+
+/// Why a keeper did not do its work.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// The database has no such extension any more.
+    NotInstalled(CallError),
+    /// It was not done.
+    Failed(CallError),
+    /// It may have been done: the process ended before it answered.
+    Lost,
 }
 
 struct Keeper {
@@ -136,6 +150,37 @@ impl Keepers {
         }
         let facts = serde_json::from_slice(&payload).map_err(|_| lost())?;
         Ok((facts, asked_at))
+    }
+
+    /// Has the keeper of `database` do a piece of work; starts it if need be. Returns what it answered.
+    pub async fn work(&self, database: u32, name: &str, kind: JobKind, arguments: &[u8]) -> Result<Vec<u8>, Unanswered> {
+        let new = || Arc::new(Keeper { database_name: name.to_string(), process: tokio::sync::Mutex::default() });
+        let keeper = self.lock().entry(database).or_insert_with(new).clone();
+        let mut process = keeper.process.lock().await;
+        if process.as_ref().is_none_or(|p| !p.is_alive()) {
+            *process = Some(self.children.start(database, 0, Form::Keeper).await.map_err(|e| Unanswered::Failed(e.into()))?);
+        }
+        let Some(running) = process.as_mut() else { return Err(Unanswered::Lost) };
+        let job = Job { id: self.children.tick(), kind, ..Job::default() };
+        let answer = timeout(ANSWER_LIMIT, async {
+            running.send(&job, arguments).await?;
+            running.receive(job.id).await
+        })
+        .await;
+        running.idle_since = Instant::now();
+        let Ok(Ok((reply, payload))) = answer else {
+            *process = None;
+            return Err(Unanswered::Lost);
+        };
+        if reply.outcome == Outcome::Ok {
+            return Ok(payload);
+        }
+        let error = not_installed(name, &payload);
+        Err(if error.sqlstate.as_deref() == Some(NOT_INSTALLED) {
+            Unanswered::NotInstalled(error)
+        } else {
+            Unanswered::Failed(error::from_payload(&payload).unwrap_or(error))
+        })
     }
 
     /// Has the keeper of `database` write down when tokens were last used. `false`: there is no keeper, and none is started for this.

@@ -257,7 +257,7 @@ async fn unix_client(gateway: Arc<Gateway>, stream: UnixStream, _place: Place) {
         let (reader, writer) = tokio::io::split(stream);
         http::serve(gateway, connection, tokio::io::join(Cursor::new(first).chain(reader), writer)).await;
     } else {
-        let session = Session::new(connection.caller(&config), None);
+        let session = Session::new(connection.caller(&config), None, None);
         let Ok(watched) = stream.as_fd().try_clone_to_owned() else { return };
         newline::serve(gateway, session, stream, first, Box::new(move || hung_up(&watched))).await;
     }

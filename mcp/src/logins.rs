@@ -371,6 +371,7 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
         // A role that cannot log in is shared by many: the bridge keeps them from each other's sessions.
         form: if direct { Form::Direct } else { Form::Bridge },
         read_only: facts.read_only,
+        ascii: facts.ascii,
         features: facts.features,
         until,
         connection_limit: facts.connection_limit.and_then(|n| usize::try_from(n).ok()),

@@ -41,7 +41,7 @@ where
 {
     let config = gateway.config();
     let (reader, writer) = tokio::io::split(stream);
-    let gone = CancellationToken::new();
+    let gone = session.gone.clone();
     let handler = Handler::new(gateway.clone(), Some(session.clone()));
     let writer = Arc::new(Mutex::new(writer));
     let unwritten = Arc::new(Semaphore::new(IN_FLIGHT));

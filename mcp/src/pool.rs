@@ -10,14 +10,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::audit::{End, Intent, Outcome};
 use crate::children::Children;
 use crate::config::Config;
 use crate::error::{CallError, Kind};
 use crate::limits::{Pass, Terms};
-use crate::process::{Lost, Process};
+use crate::process::{Lost, Process, Said};
 use crate::scheduler::{Acquired, Grant, Key, Scheduler};
 use crate::spares::Site;
-use crate::types::{About, Form, Job, Reply};
+use crate::types::{About, Form, Job, Reply, Word};
 
 /// A new spare waits this long for its start: the call that made it necessary has the processor first.
 const SPARE_DELAY: Duration = Duration::from_millis(10);
@@ -52,6 +53,8 @@ pub struct Lease {
     outstanding: Option<u64>,
     /// The call counts as running until its process has really come free.
     pass: Pass,
+    /// Of the running job, if it may write.
+    pub intent: Option<Intent>,
 }
 
 impl Pool {
@@ -118,7 +121,7 @@ impl Pool {
             Grant::Use(process) => Some(process),
             Grant::Start => None,
         };
-        Lease { pool: self.clone(), key, max, process, outstanding: None, pass: Pass::default() }
+        Lease { pool: self.clone(), key, max, process, outstanding: None, pass: Pass::default(), intent: None }
     }
 
     /// Hands the freed places to those who wait. A lease whose receiver is gone comes back through its own drop.
@@ -275,15 +278,33 @@ impl Lease {
         Ok(())
     }
 
-    /// Runs one job. Dropping the future cancels the job.
-    pub async fn run(&mut self, job: &Job, arguments: &[u8]) -> Result<(Reply, Vec<u8>), Lost> {
+    /// Runs one job, up to its answer or to the moment at which it asks whether it may write. Dropping the future cancels the job.
+    pub async fn run(&mut self, job: &Job, arguments: &[u8]) -> Result<Said, Lost> {
         let process = self.process.as_mut().ok_or(Lost::Unsent)?;
         self.outstanding = Some(job.id);
-        let answer = match process.send(job, arguments).await {
-            Ok(()) => process.receive(job.id).await,
+        let said = match process.send(job, arguments).await {
+            Ok(()) => process.listen(job.id).await,
             Err(lost) => Err(lost),
         };
-        self.settle(answer)
+        self.heard(said)
+    }
+
+    /// Gives the job the word that it asked for. Dropping the future cancels the job.
+    pub async fn go_on(&mut self, word: &Word) -> Result<Said, Lost> {
+        let process = self.process.as_mut().ok_or(Lost::Unanswered)?;
+        let said = match process.tell(word).await {
+            Ok(()) => process.listen(word.id).await,
+            Err(lost) => Err(lost),
+        };
+        self.heard(said)
+    }
+
+    fn heard(&mut self, said: Result<Said, Lost>) -> Result<Said, Lost> {
+        match said {
+            Ok(Said::Asks(ask)) => Ok(Said::Asks(ask)),
+            Ok(Said::Answer(reply, payload)) => self.settle(Ok((reply, payload))).map(|(reply, payload)| Said::Answer(reply, payload)),
+            Err(lost) => self.settle(Err(lost)).map(|(reply, payload)| Said::Answer(reply, payload)),
+        }
     }
 
     /// Ends the job that [`Lease::run`] was dropped over, and gives its answer.
@@ -312,12 +333,19 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let (Some(mut process), Some(id)) = (self.process.take_if(|_| self.outstanding.is_some()), self.outstanding.take()) {
             let (pool, key, max, pass) = (self.pool.clone(), self.key.clone(), self.max, std::mem::take(&mut self.pass));
+            let intent = self.intent.take();
             // At once, and not in the task: it may never run.
             process.interrupt();
             // The place stays taken until the job has really ended. Nothing in this task starts another one when it is dropped: a
             // runtime that is ending drops what is spawned on the spot.
             let ending = async move {
-                let usable = process.cancel(id).await.is_ok_and(|(reply, _)| !reply.leaving);
+                let answer = process.cancel(id).await;
+                let usable = answer.as_ref().is_ok_and(|(reply, _)| !reply.leaving);
+                match (intent, answer) {
+                    (Some(intent), Ok((reply, _))) => drop(intent.end(End { facts: reply.facts, ..End::new(Outcome::Disconnected) })),
+                    (Some(intent), Err(_)) => intent.leave(),
+                    (None, _) => {}
+                }
                 process.idle_since = Instant::now();
                 drop(pass);
                 pool.lock().release(&key, usable.then_some(process));

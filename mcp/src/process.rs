@@ -11,9 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
-use crate::ipc::{self, Decoder, KIND_REPLY, MAX_FRAME};
+use crate::ipc::{self, Decoder, KIND_ASK, KIND_REPLY, KIND_WORD, MAX_FRAME};
 use crate::stream::Stream;
-use crate::types::{About, Job, Reply};
+use crate::types::{About, Ask, Job, Reply, Word};
 
 /// How long a cancelled call may take to end by itself before it is terminated, and then before its process is given up.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -28,6 +28,14 @@ pub enum Lost {
     Unsent,
     /// After that: it may have run.
     Unanswered,
+}
+
+/// What a process says to its job.
+#[derive(Debug)]
+pub enum Said {
+    Answer(Reply, Vec<u8>),
+    /// It is about to write, and waits for a word ([`Process::tell`]).
+    Asks(Ask),
 }
 
 pub struct Process {
@@ -63,15 +71,33 @@ impl Process {
         self.stream.write_all(&ipc::encode_job(job, arguments)).await.map_err(|_| Lost::Unsent)
     }
 
-    /// Waits for the answer to job `id`.
+    /// Lets the process go on with what it asked for, or not.
+    pub async fn tell(&mut self, word: &Word) -> Result<(), Lost> {
+        self.stream.write_all(&ipc::encode_with_header(KIND_WORD, word, &[])).await.map_err(|_| Lost::Unanswered)
+    }
+
+    /// Waits for the answer to job `id`, which is one that does not ask, or has been cancelled: what it asks now gets no word.
     pub async fn receive(&mut self, id: u64) -> Result<(Reply, Vec<u8>), Lost> {
         loop {
+            if let Said::Answer(reply, payload) = self.listen(id).await? {
+                return Ok((reply, payload));
+            }
+        }
+    }
+
+    /// Waits for what the process says to job `id`.
+    pub async fn listen(&mut self, id: u64) -> Result<Said, Lost> {
+        loop {
             if let Some(frame) = self.decoder.next_frame().map_err(|_| Lost::Unanswered)? {
+                if frame.kind == KIND_ASK {
+                    let (ask, _) = ipc::split::<Ask>(frame.body).map_err(|_| Lost::Unanswered)?;
+                    return if ask.id == id { Ok(Said::Asks(ask)) } else { Err(Lost::Unanswered) };
+                }
                 if frame.kind != KIND_REPLY {
                     return Err(Lost::Unanswered);
                 }
                 let (reply, payload) = ipc::split::<Reply>(frame.body).map_err(|_| Lost::Unanswered)?;
-                return if reply.id == id { Ok((reply, payload)) } else { Err(Lost::Unanswered) };
+                return if reply.id == id { Ok(Said::Answer(reply, payload)) } else { Err(Lost::Unanswered) };
             }
             let buffer = self.decoder.buffer();
             buffer.reserve(16 * 1024);

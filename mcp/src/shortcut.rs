@@ -58,6 +58,11 @@ struct Meta<'a> {
     capabilities: &'a RawValue,
     #[serde(borrow, rename = "io.modelcontextprotocol/clientInfo")]
     client: Option<Client<'a>>,
+    /// W3C trace context, as the protocol names its fields.
+    #[serde(borrow)]
+    traceparent: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "tracestate")]
+    _tracestate: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +80,7 @@ pub struct Shortcut {
     name: String,
     arguments: Vec<u8>,
     client: Option<String>,
+    trace: Option<String>,
     modern: bool,
 }
 
@@ -93,6 +99,7 @@ impl Shortcut {
             id: message.id.get().into(),
             name: message.params.name.into_owned(),
             arguments: arguments.into(),
+            trace: message.params.meta.as_ref().and_then(|m| m.traceparent.as_ref()).map(|t| t.to_string()),
             client: message.params.meta.and_then(|m| m.client).map(|c| handler::clip_name(format!("{} {}", c.name, c.version))),
             modern,
         })
@@ -124,7 +131,15 @@ impl Shortcut {
     /// Runs the call. `None`: the client cancelled it, and gets no answer.
     pub async fn answer(&self, gateway: &Gateway, session: &Session, client: &str, cancel: &CancellationToken) -> Option<Vec<u8>> {
         let client = self.client.as_deref().unwrap_or(client);
-        let request = Request { kind: JobKind::Call, tool: &self.name, arguments: &self.arguments, client, id: &self.id };
+        let request = Request {
+            kind: JobKind::Call,
+            tool: &self.name,
+            arguments: &self.arguments,
+            client,
+            id: &self.id,
+            trace: self.trace.as_deref().or(session.trace.as_deref()),
+            gone: Some(&session.gone),
+        };
         let call = gateway.call(&session.caller, &request, cancel);
         let outcome = AssertUnwindSafe(call).catch_unwind().await;
         if cancel.is_cancelled() {

@@ -40,6 +40,75 @@ pub struct Job {
     pub about: Option<Box<About>>,
     #[serde(default, skip_serializing_if = "Caps::is_none")]
     pub caps: Caps,
+    /// Ask before anything that may write begins: its intent has to be recorded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ask: bool,
+}
+
+/// A call that may write is about to begin: what its executor tells the gateway, and then waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ask {
+    pub id: u64,
+    /// Number of the transaction that it runs in.
+    pub xid: u64,
+    #[serde(default)]
+    pub recorded: Recorded,
+}
+
+/// The gateway's word: begin, or fail with this error.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Word {
+    pub id: u64,
+    pub refused: Option<crate::error::CallError>,
+}
+
+/// What may be recorded of a call's arguments.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recorded {
+    /// All of them.
+    #[default]
+    AsIs,
+    /// This instead: JSON with hashes in the place of what is secret.
+    Instead(String),
+    /// Nothing: nobody could say what is secret.
+    Nothing,
+}
+
+impl Recorded {
+    fn is_all(&self) -> bool {
+        *self == Recorded::AsIs
+    }
+}
+
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What an executor tells of a call besides its answer, for the record.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Facts {
+    /// Microseconds from the job to the end of its transaction, without the wait for the intent.
+    #[serde(rename = "t")]
+    pub run_us: u64,
+    /// Rows in the answer.
+    #[serde(default, rename = "r", skip_serializing_if = "is_zero")]
+    pub rows: u64,
+    #[serde(default, rename = "q", skip_serializing_if = "is_zero")]
+    pub queryid: i64,
+    /// Tables that were touched, as JSON.
+    #[serde(default, rename = "o", skip_serializing_if = "String::is_empty")]
+    pub objects: String,
+    /// Rows changed by table, as JSON.
+    #[serde(default, rename = "c", skip_serializing_if = "String::is_empty")]
+    pub changed: String,
+    #[serde(default, rename = "w", skip_serializing_if = "is_zero")]
+    pub wal_bytes: u64,
+    /// The call could write, and was committed.
+    #[serde(default, rename = "k", skip_serializing_if = "is_zero")]
+    pub committed: bool,
+    #[serde(default, rename = "a", skip_serializing_if = "Recorded::is_all")]
+    pub recorded: Recorded,
 }
 
 /// What is known of a caller besides the role: what `mcp.current_caller()` shows, and the settings that its SQL can read and not change.
@@ -101,6 +170,49 @@ pub enum JobKind {
     Keeper,
     /// When tokens were last used, for the keeper to write down: `mcp._tokens_used(jsonb)`.
     Uses,
+    /// Rows of the audit trail, for the keeper to write down: a [`BatchHead`], a newline, and rows as COPY reads them, without their ids.
+    /// The answer is [`Written`].
+    Audit,
+    /// The intents whose calls still run, as a JSON array of ids: the keeper gives an outcome to all others that lack one.
+    Settle,
+    /// Have the keeper seal what it has written.
+    Seal,
+}
+
+impl JobKind {
+    /// The protocol's name for what a caller asked; `None` for what is not recorded: lists, and what the gateway itself asks.
+    pub fn method(self) -> Option<&'static str> {
+        match self {
+            JobKind::Call => Some("tools/call"),
+            JobKind::Prompt => Some("prompts/get"),
+            JobKind::Resource => Some("resources/read"),
+            JobKind::Complete => Some("completion/complete"),
+            _ => None,
+        }
+    }
+}
+
+/// What the keeper must know of rows before it writes them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct BatchHead {
+    /// Names the batch: one that was written already is not written again.
+    pub batch: String,
+    pub rows: u64,
+    /// Time of the earliest and the latest row, as text.
+    pub first: String,
+    pub last: String,
+    /// Rows of mcp._audit_callers that the keeper may not have seen yet.
+    pub callers: Vec<Box<serde_json::value::RawValue>>,
+}
+
+/// What became of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Written {
+    /// On disk; the first has this id, the others follow.
+    From(i64),
+    /// The server is a standby: nothing can be written.
+    Standby,
 }
 
 /// The header of an answer; the payload follows it as raw bytes: one line of JSON.
@@ -114,6 +226,9 @@ pub struct Reply {
     /// The process ends by itself after this reply.
     #[serde(default)]
     pub leaving: bool,
+    /// Of a call that was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Box<Facts>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

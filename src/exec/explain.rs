@@ -84,7 +84,7 @@ impl Call<'_> {
             None => true,
         };
         if open {
-            tx.finish()?;
+            self.finish(tx)?;
         }
         self.out.push(b'}');
         Ok(Done { untrusted: true, ran: Ran::Anything })

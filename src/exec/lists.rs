@@ -74,7 +74,7 @@ impl Call<'_> {
             self.out.clear();
             self.out.extend_from_slice(b"{\"values\":[]}");
         }
-        tx.finish()?;
+        self.finish(tx)?;
         Ok(OWN)
     }
 }

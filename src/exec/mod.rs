@@ -3,6 +3,7 @@
 //! Runs in an executor process, on its only thread. Decides how a call runs: in which mode, under which limits, and what is kept. Knows
 //! nothing of sockets; never decides who the caller is.
 
+mod account;
 mod args;
 mod blame;
 pub mod caller;
@@ -12,13 +13,14 @@ pub mod keeper;
 mod lists;
 mod memory;
 pub mod progress;
+mod seals;
 mod sql;
 mod tools;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mcp::error::{CallError, Kind};
-use mcp::types::{Job, JobKind, Outcome};
+use mcp::types::{Facts, Job, JobKind, Outcome, Recorded};
 
 use crate::config::{self, Limits};
 use crate::pg::identity::Identity;
@@ -27,7 +29,7 @@ use crate::pg::privilege;
 use crate::pg::query::Workspace;
 use crate::pg::session::Ran;
 use crate::pg::settings::{self, Fingerprint};
-use crate::pg::{Pg, PgError, Tx, guc, inval, report, session, wait};
+use crate::pg::{Pg, PgError, Tx, effects, guc, inval, report, session, wait};
 
 /// An answer buffer that grew beyond this is given back after the call.
 const KEEP_BYTES: usize = 256 * 1024;
@@ -44,6 +46,12 @@ pub struct Answer {
 impl Answer {
     const STALE: Answer = Answer { outcome: Outcome::Stale, untrusted: false, leaving: false };
     const RETIRE: Answer = Answer { outcome: Outcome::Retire, untrusted: false, leaving: true };
+}
+
+/// Where an executor asks whether a call that may write may begin. The gateway answers when the call's intent is on disk.
+pub trait Permission {
+    /// `Err` in the inner result: what to answer instead. Waits, with the transaction `xid` open.
+    fn ask(&mut self, pg: &Pg, job: u64, xid: u64, recorded: &Recorded) -> Result<Result<(), CallError>, PgError>;
 }
 
 /// Why a job has no result.
@@ -83,6 +91,8 @@ pub struct Executor {
     headers: String,
     client: String,
     pub payload: Vec<u8>,
+    /// Of the last job, if it was begun.
+    pub facts: Option<Box<Facts>>,
 }
 
 impl Executor {
@@ -108,13 +118,15 @@ impl Executor {
             headers: String::new(),
             client: String::new(),
             payload: Vec::new(),
+            facts: None,
         })
     }
 
     /// Runs one job. The payload is complete when this returns; what the call left in the session is still there (`clean`).
-    pub fn run(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8]) -> Answer {
+    pub fn run(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8], permission: &mut dyn Permission) -> Answer {
         wait::forget_cancel(pg);
         self.payload.clear();
+        self.facts = None;
         self.ran = Ran::Anything;
         if !self.identity.bind(job.role) {
             return Answer::RETIRE;
@@ -122,7 +134,7 @@ impl Executor {
         if let Err(error) = self.introduce(pg, job) {
             return self.broken(&error);
         }
-        let answer = match self.settle(pg).and_then(|()| self.call(pg, job, arguments)) {
+        let answer = match self.settle(pg).and_then(|()| self.call(pg, job, arguments, permission)) {
             Ok(done) => {
                 self.ran = done.ran;
                 Answer { outcome: Outcome::Ok, untrusted: done.untrusted, leaving: false }
@@ -136,7 +148,8 @@ impl Executor {
         answer
     }
 
-    fn call(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8]) -> Result<Done, NoResult> {
+    fn call(&mut self, pg: &mut Pg, job: &Job, arguments: &[u8], permission: &mut dyn Permission) -> Result<Done, NoResult> {
+        let begun = Instant::now();
         if self.client != job.client && guc::set_application_name(pg, &job.client).is_ok() {
             self.client.clone_from(&job.client);
         }
@@ -160,7 +173,13 @@ impl Executor {
         }
         let limits = config::capped(&tx, &job.caps)?;
         let deadline = progress::begin(tx.pg(), &limits)?;
-        let mut call = Call { workspace: &self.workspace, limits, read_only: job.read_only, hypothetical: false, out: &mut self.payload };
+        effects::forget(tx.pg());
+        let mut call = Call {
+            job: job.id,
+            permission: job.ask.then_some(permission),
+            account: Account::default(),
+            ..Call::new(&self.workspace, limits, job.read_only, &mut self.payload)
+        };
         let asked = memory::Asked { kind: job.kind, name: &job.tool, only: &job.only, read_only: job.read_only };
         let result = match job.kind {
             JobKind::Call => call.tool(tx, asked, arguments, &mut self.memory),
@@ -169,7 +188,7 @@ impl Executor {
             JobKind::List | JobKind::Prompts | JobKind::Resources | JobKind::Templates | JobKind::Instructions => {
                 call.list(tx, asked, &mut self.memory)
             }
-            JobKind::Keeper | JobKind::Uses => {
+            JobKind::Keeper | JobKind::Uses | JobKind::Audit | JobKind::Settle | JobKind::Seal => {
                 drop(tx);
                 Err(Failure::new(CallError::new(Kind::Internal, "not a keeper")))
             }
@@ -189,7 +208,10 @@ impl Executor {
                 return Err(NoResult::Broken(PgError::new("XX000", "hypothetical indexes could not be taken away again")));
             }
         }
-        result.map_err(|failure| NoResult::Refused(failure.into_call_error(progress::time_that_is_up(&deadline))))
+        let result = result.map_err(|failure| failure.into_call_error(progress::time_that_is_up(&deadline)));
+        let account = std::mem::take(&mut call.account);
+        self.facts = Some(Box::new(account.facts(pg, &self.identity, begun, result.as_ref().err())));
+        result.map_err(NoResult::Refused)
     }
 
     /// Lets the call's SQL read who calls.
@@ -257,6 +279,7 @@ fn begin<'a>(pg: &'a mut Pg, identity: &'a Identity) -> Result<Tx<'a>, NoResult>
     }
 }
 
+use account::Account;
 use failure::Failure;
 
 /// One call, with what it may use.
@@ -267,6 +290,16 @@ struct Call<'e> {
     /// Hypothetical indexes may be left in the process.
     hypothetical: bool,
     out: &'e mut Vec<u8>,
+    job: u64,
+    /// Whom to ask before anything is written; `None`: nobody.
+    permission: Option<&'e mut dyn Permission>,
+    account: Account,
+}
+
+impl<'e> Call<'e> {
+    fn new(workspace: &'e Workspace, limits: Limits, read_only: bool, out: &'e mut Vec<u8>) -> Call<'e> {
+        Call { workspace, limits, read_only, hypothetical: false, out, job: 0, permission: None, account: Account::default() }
+    }
 }
 
 /// A call that succeeded.

@@ -35,8 +35,9 @@ impl Call<'_> {
         if why_read_only.is_none() && !privilege::allows(&tx, Gate::ExecuteSqlWrite)? {
             why_read_only = Some("Writing through execute_sql needs EXECUTE on mcp.execute_sql_write, which an administrator grants.");
         }
-        if why_read_only.is_some() {
-            tx.make_read_only()?;
+        match why_read_only {
+            Some(_) => tx.make_read_only()?,
+            None => self.ask(&tx)?,
         }
         let _rules = hook::watch(tx.mode());
         let statements = self.workspace.parse(&tx, &query)?;
@@ -60,7 +61,7 @@ impl Call<'_> {
         self.out.extend_from_slice(b"],\"untrusted_data\":");
         json::push_string(self.out, NOTE);
         self.out.push(b'}');
-        tx.finish()?;
+        self.finish(tx)?;
         Ok(Done { untrusted: true, ran: Ran::Anything })
     }
 
@@ -71,6 +72,7 @@ impl Call<'_> {
         let mut rows = Rows::new(self.out, self.workspace.row(), self.limits.max_rows, self.limits.max_bytes);
         let completion = self.workspace.run(tx, statement, params, Target::Rows(&mut rows))?;
         let (started, count, cut) = (rows.started(), rows.count, rows.cut);
+        self.account.rows += count;
         let changed = completion.affected.filter(|_| !started || tx.mode() == Mode::ReadWrite && changes_rows(statement.command()));
         if started {
             self.out.extend_from_slice(b"],\"row_count\":");

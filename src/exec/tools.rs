@@ -93,8 +93,9 @@ impl Call<'_> {
             (JobKind::Call, false) => Some("This tool only reads: its function is STABLE or IMMUTABLE."),
             (_, false) => Some("Prompts and resources only read."),
         };
-        if why_read_only.is_some() {
-            tx.make_read_only()?;
+        match why_read_only {
+            Some(_) => tx.make_read_only()?,
+            None => self.ask(&tx)?,
         }
         let _rules = hook::watch(tx.mode());
         let statements = self.workspace.parse(&tx, &statement)?;
@@ -109,7 +110,7 @@ impl Call<'_> {
         if !found {
             self.out.extend_from_slice(b"{\"result\":null}");
         }
-        tx.finish()?;
+        self.finish(tx)?;
         let ran = if call.ours { Ran::OwnCode } else { Ran::Anything };
         Ok(Done { untrusted: true, ran })
     }

@@ -109,6 +109,7 @@ unsafe extern "C-unwind" {
     // access/xact.h, utils/snapmgr.h, utils/portal.h, jit/jit.h, replication/slot.h
     pub fn SetCurrentStatementStartTimestamp();
     pub fn RecoveryInProgress() -> bool;
+    pub fn GetTopFullTransactionId() -> FullTransactionId;
     pub fn StartTransactionCommand();
     pub fn CommitTransactionCommand();
     pub fn AbortCurrentTransaction();
@@ -183,6 +184,11 @@ unsafe extern "C-unwind" {
     pub fn get_typlenbyvalalign(type_oid: Oid, length: *mut i16, by_value: *mut bool, alignment: *mut c_char);
     pub fn getBaseType(type_oid: Oid) -> Oid;
     pub fn get_element_type(type_oid: Oid) -> Oid;
+    pub fn get_rel_name(relation: Oid) -> *mut c_char;
+    pub fn get_rel_namespace(relation: Oid) -> Oid;
+    pub fn get_rel_relkind(relation: Oid) -> c_char;
+    pub fn get_namespace_name(namespace: Oid) -> *mut c_char;
+    pub fn OidFunctionCall1Coll(function: Oid, collation: Oid, a: Datum) -> Datum;
     pub fn format_type_extended(type_oid: Oid, modifier: i32, flags: u16) -> *mut c_char;
     pub fn deconstruct_array(
         array: *mut ArrayType,
@@ -220,6 +226,33 @@ unsafe extern "C-unwind" {
     pub fn systable_getnext(scan: SysScanDesc) -> HeapTuple;
     pub fn systable_endscan(scan: SysScanDesc);
     pub fn ScanKeyInit(key: ScanKey, attribute: AttrNumber, strategy: StrategyNumber, function: RegProcedure, argument: Datum);
+
+    // catalog/pg_inherits.h
+    pub fn find_all_inheritors(relation: Oid, lock: LOCKMODE, counts: *mut *mut List) -> *mut List;
+
+    // commands/copy.h, parser/parse_node.h, parser/parse_relation.h
+    pub fn make_parsestate(parent: *mut ParseState) -> *mut ParseState;
+    pub fn addRangeTableEntryForRelation(
+        state: *mut ParseState,
+        relation: Relation,
+        lock: LOCKMODE,
+        alias: *mut Alias,
+        inherited: bool,
+        in_from: bool,
+    ) -> *mut ParseNamespaceItem;
+    pub fn BeginCopyFrom(
+        state: *mut ParseState,
+        relation: Relation,
+        condition: *mut Node,
+        file: *const c_char,
+        is_program: bool,
+        source: unsafe extern "C-unwind" fn(*mut c_void, c_int, c_int) -> c_int,
+        columns: *mut List,
+        options: *mut List,
+    ) -> CopyFromState;
+    pub fn CopyFrom(state: CopyFromState) -> u64;
+    pub fn EndCopyFrom(state: CopyFromState);
+    pub fn free_parsestate(state: *mut ParseState);
 
     // catalog/namespace.h, commands/extension.h, utils/acl.h
     pub fn get_namespace_oid(name: *const c_char, missing_ok: bool) -> Oid;
@@ -317,6 +350,8 @@ unsafe extern "C-unwind" {
     pub fn pgstat_report_query_id(id: i64, force: bool);
     pub fn pgstat_report_activity(state: BackendState::Type, text: *const c_char);
     pub fn pgstat_report_stat(force: bool) -> c_long;
+    /// Unsigned before 18; only ever shown.
+    pub fn pgstat_get_my_query_id() -> i64;
 
     // utils/elog.h; pgrx keeps these to itself
     fn errstart(level: c_int, domain: *const c_char) -> bool;

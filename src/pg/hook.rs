@@ -8,7 +8,7 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys::{self, NodeTag};
 
-use super::{Mode, Pg, ffi};
+use super::{Mode, Pg, effects, ffi};
 use crate::weaken;
 
 /// Which rules are in force.
@@ -36,12 +36,14 @@ pub struct Watching(());
 /// Watches over a caller's statements.
 pub fn watch(mode: Mode) -> Watching {
     WATCH.set(Watch::Call(mode));
+    effects::start();
     Watching(())
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
         WATCH.set(Watch::Off);
+        effects::stop();
     }
 }
 

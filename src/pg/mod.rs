@@ -8,6 +8,8 @@
 
 pub mod backend;
 pub mod bgw;
+pub mod copy;
+pub mod effects;
 pub mod encoding;
 pub mod error;
 mod ffi;

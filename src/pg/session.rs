@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pgrx::pg_sys;
 
 use super::error::{PgError, attempt};
-use super::{Pg, encoding, ffi, guc, hook, inval, memory, timeout};
+use super::{Pg, effects, encoding, ffi, guc, hook, inval, memory, timeout};
 use crate::weaken;
 
 /// Prepares the process, once, after it has connected and before it says hello.
@@ -23,6 +23,7 @@ pub fn prepare(pg: &mut Pg) -> Result<(), PgError> {
     timeout::init(pg)?;
     guc::force(pg)?;
     hook::install(pg);
+    effects::install(pg);
     Ok(())
 }
 

@@ -65,6 +65,12 @@ impl Tx<'_> {
         unsafe { ffi::RecoveryInProgress() }
     }
 
+    /// The transaction's number, which is taken now if it has none yet: `pg_xact_status` says for ever what became of it.
+    pub fn number(&self) -> Result<u64, PgError> {
+        // SAFETY: in a transaction; raises an error in a parallel worker or on a standby.
+        unsafe { attempt(|| ffi::GetTopFullTransactionId()) }.map(|xid| xid.value)
+    }
+
     /// Forbids writing for the rest of the transaction. Must come before any text of the caller is looked at.
     ///
     /// Two of the three locks on the door are set here. The flag is what Postgres checks; the snapshot is what makes
@@ -83,12 +89,24 @@ impl Tx<'_> {
     }
 
     /// Ends the transaction after a success: commits what may be kept.
-    pub fn finish(mut self) -> Result<(), PgError> {
+    pub fn finish(self) -> Result<(), PgError> {
+        self.finish_and(|_| ())
+    }
+
+    /// The same, and what is to be looked at afterwards, outside any transaction.
+    pub fn finish_and<T>(mut self, then: impl FnOnce(&Pg) -> T) -> Result<T, PgError> {
         if self.mode == Mode::ReadOnly && !weaken::off("rollback") {
             self.abort();
-            return Ok(());
+        } else {
+            self.commit()?;
         }
-        self.commit()
+        Ok(then(self.pg))
+    }
+
+    /// Allows writing where the server starts all transactions read-only: for what the server itself writes down.
+    pub fn make_writable(&mut self) {
+        // SAFETY: a plain variable of this process; on a standby Postgres refuses writing whatever it says.
+        unsafe { pg_sys::XactReadOnly = false };
     }
 
     fn commit(&mut self) -> Result<(), PgError> {

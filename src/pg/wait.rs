@@ -58,7 +58,18 @@ impl WaitSet {
     }
 
     /// Sleeps until something of interest happens. No transaction may be open: nobody holds locks while waiting for a socket.
-    pub fn wait(&mut self, _: &Pg, interest: Interest, limit: Option<Duration>) -> Result<Wake, PgError> {
+    pub fn wait(&mut self, pg: &Pg, interest: Interest, limit: Option<Duration>) -> Result<Wake, PgError> {
+        // A cancel that comes while nothing runs is meant for a statement that has ended.
+        self.sleep(pg, interest, limit, true)
+    }
+
+    /// Sleeps in the midst of a call, which a cancel or its time limit ends: that is the error then. Before the caller's first statement only:
+    /// the transaction is open and holds no lock but its own number's.
+    pub fn wait_in_call(&mut self, pg: &Pg, interest: Interest) -> Result<Wake, PgError> {
+        self.sleep(pg, interest, None, false)
+    }
+
+    fn sleep(&mut self, _: &Pg, interest: Interest, limit: Option<Duration>, forget_cancel: bool) -> Result<Wake, PgError> {
         let timeout = limit.map_or(-1, |l| i64::try_from(l.as_millis()).unwrap_or(i64::MAX));
         let changed = self.interest != interest;
         self.interest = interest;
@@ -78,8 +89,9 @@ impl WaitSet {
                     ffi::ResetLatch(pg_sys::MyLatch);
                 }
                 if (&raw const pg_sys::InterruptPending).read_volatile() != 0 {
-                    // A cancel that comes while nothing runs is meant for a statement that has ended.
-                    (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
+                    if forget_cancel {
+                        (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
+                    }
                     ffi::ProcessInterrupts();
                 }
                 count

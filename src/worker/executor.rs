@@ -11,10 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use mcp::error::{CallError, Kind};
-use mcp::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_HELLO, KIND_JOB, MAX_FRAME};
-use mcp::types::{Form, Hello, Job, Outcome, Reply, Ticket};
+use mcp::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_ASK, KIND_HELLO, KIND_JOB, KIND_WORD, MAX_FRAME};
+use mcp::types::{Ask, Facts, Form, Hello, Job, Outcome, Recorded, Reply, Ticket, Word};
 
-use crate::exec::{Answer, Executor, progress};
+use crate::exec::{Answer, Executor, Permission, progress};
 use crate::pg::identity::Identity;
 use crate::pg::wait::{self, Interest, WaitSet, Wake};
 use crate::pg::{Pg, PgError, bgw, report, session, signals, timeout};
@@ -62,14 +62,14 @@ fn run(pg: &mut Pg) -> Result<(), PgError> {
     let mut statistics_due = None;
     report::idle(pg);
     while let Some((job, arguments)) = channel.next_job(pg, &mut statistics_due)? {
-        let answer = catch_unwind(AssertUnwindSafe(|| executor.run(pg, &job, &arguments)));
+        let answer = catch_unwind(AssertUnwindSafe(|| executor.run(pg, &job, &arguments, &mut channel)));
         RUNNING.set(None);
         let Ok(answer) = answer else {
             let payload = CallError::new(Kind::Internal, "the call could not be run").to_payload();
-            channel.reply(pg, job.id, Answer { outcome: Outcome::Error, untrusted: false, leaving: true }, &payload)?;
+            channel.reply(pg, job.id, Answer { outcome: Outcome::Error, untrusted: false, leaving: true }, None, &payload)?;
             return Err(PgError::internal("a call panicked"));
         };
-        channel.reply(pg, job.id, answer, &executor.payload)?;
+        channel.reply(pg, job.id, answer, executor.facts.take(), &executor.payload)?;
         if answer.leaving {
             return Ok(());
         }
@@ -112,6 +112,10 @@ impl Channel {
         let mut ready = false;
         loop {
             if let Some(frame) = self.decoder.next_frame().map_err(|e| PgError::internal(e.to_string()))? {
+                if frame.kind == KIND_WORD {
+                    // About a call that was cancelled while it waited for this word.
+                    continue;
+                }
                 if frame.kind != KIND_JOB {
                     return Err(PgError::internal("the gateway sent something that is no job"));
                 }
@@ -154,8 +158,8 @@ impl Channel {
         Ok(woken == Wake::Ready)
     }
 
-    pub(super) fn reply(&mut self, pg: &Pg, id: u64, answer: Answer, payload: &[u8]) -> Result<(), PgError> {
-        self.send(pg, &ipc::encode_reply(&header(id, answer), payload))
+    pub(super) fn reply(&mut self, pg: &Pg, id: u64, answer: Answer, facts: Option<Box<Facts>>, payload: &[u8]) -> Result<(), PgError> {
+        self.send(pg, &ipc::encode_reply(&header(id, answer, facts), payload))
     }
 
     fn send(&mut self, pg: &Pg, mut bytes: &[u8]) -> Result<(), PgError> {
@@ -171,8 +175,33 @@ impl Channel {
     }
 }
 
-fn header(id: u64, answer: Answer) -> Reply {
-    Reply { id, outcome: answer.outcome, untrusted: answer.untrusted, leaving: answer.leaving }
+impl Permission for Channel {
+    fn ask(&mut self, pg: &Pg, job: u64, xid: u64, recorded: &Recorded) -> Result<Result<(), CallError>, PgError> {
+        let ask = Ask { id: job, xid, recorded: recorded.clone() };
+        self.send(pg, &ipc::encode_with_header(KIND_ASK, &ask, &[]))?;
+        loop {
+            while let Some(frame) = self.decoder.next_frame().map_err(|e| PgError::internal(e.to_string()))? {
+                let word: Option<(Word, _)> = (frame.kind == KIND_WORD).then(|| ipc::split(frame.body).ok()).flatten();
+                match word {
+                    // About an earlier call, which was cancelled before it came.
+                    Some((word, _)) if word.id != job => {}
+                    Some((word, _)) => return Ok(word.refused.map_or(Ok(()), Err)),
+                    None => return Err(PgError::internal("the gateway sent something that is no word about the call")),
+                }
+            }
+            match self.stream.read(&mut self.piece) {
+                Ok(0) => return Err(PgError::internal("the gateway is gone")),
+                Ok(count) => self.decoder.feed(&self.piece[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => drop(self.wait.wait_in_call(pg, Interest::Readable)?),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(lost(error)),
+            }
+        }
+    }
+}
+
+fn header(id: u64, answer: Answer, facts: Option<Box<Facts>>) -> Reply {
+    Reply { id, outcome: answer.outcome, untrusted: answer.untrusted, leaving: answer.leaving, facts }
 }
 
 /// Answers the running job, if there is one, when the process ends in its midst: by a termination, or because its statement would not be
@@ -181,7 +210,7 @@ fn say_last_words() {
     let Some(id) = RUNNING.take() else { return };
     let (outcome, error) = progress::last_words();
     let answer = Answer { outcome, untrusted: false, leaving: true };
-    let frame = ipc::encode_reply(&header(id, answer), &error.to_payload());
+    let frame = ipc::encode_reply(&header(id, answer, None), &error.to_payload());
     // Without waiting: if the socket takes no more, its end tells the gateway as much.
     LAST_WORDS.with(|s| s.get().map(|mut stream| stream.write(&frame)));
 }

@@ -1,4 +1,4 @@
-//! The keeper process: answers the gateway's questions about credentials, from the tables of one database.
+//! The keeper process: answers the gateway's questions about credentials from the tables of one database, and writes its audit trail.
 //!
 //! Connected as the bootstrap superuser, so no caller's SQL ever runs here. Single-threaded; leaves when the gateway closes the socket,
 //! which it does when nobody has asked for a while. Ends with exit code 0 or 1.
@@ -38,7 +38,7 @@ fn run(pg: &mut Pg) -> Result<(), PgError> {
     report::idle(pg);
     while let Some((job, question)) = channel.next_job(pg, &mut statistics_due)? {
         let answer = keeper.answer(pg, job.kind, &question);
-        channel.reply(pg, job.id, answer, &keeper.payload)?;
+        channel.reply(pg, job.id, answer, None, &keeper.payload)?;
     }
     Ok(())
 }

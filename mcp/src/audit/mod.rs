@@ -2,7 +2,165 @@
 //!
 //! Runs on the gateway's runtime thread. The keeper process of each database writes what this module hands it; nothing here decides whether a
 //! call may run but for the one rule that a call that may write does not start before its intent is on disk.
+//!
+//! `Entry` is one call, `Intent` the part of it that comes first, `Journal` the trail of one database on its way to the keeper.
 
+mod batch;
+mod entry;
+mod intent;
+mod journal;
 mod outcome;
+mod row;
+mod who;
 
+pub use entry::Entry;
+pub use intent::{End, Intent};
 pub use outcome::{Finished, Outcome};
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use batch::Refusal;
+use journal::Journal;
+use who::Whos;
+
+use crate::caller::{Caller, Principal};
+use crate::error::{CallError, Kind};
+use crate::host::Host;
+use crate::keepers::Keepers;
+
+/// Failed logins that are recorded in a second; further ones are only counted, with the next that is.
+const LOGINS_PER_SECOND: u64 = 10;
+
+/// The settings of the trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub on: bool,
+    /// Calls that only read wait for their record, too.
+    pub reads_wait: bool,
+    /// Longest arguments that are kept, in bytes.
+    pub text_bytes: usize,
+    pub seal_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { on: true, reads_wait: false, text_bytes: 8192, seal_every: Duration::from_secs(1) }
+    }
+}
+
+/// What all journals share.
+pub struct Pace {
+    seal_every_ms: AtomicU64,
+    /// Names of batches: the gateway's life and a number.
+    life: String,
+    batches: AtomicU64,
+}
+
+impl Pace {
+    fn seal_every(&self) -> Duration {
+        Duration::from_millis(self.seal_every_ms.load(Ordering::Relaxed))
+    }
+
+    fn batch_name(&self) -> String {
+        format!("{}-{}", self.life, self.batches.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+pub struct Audit {
+    keepers: Arc<Keepers>,
+    host: Arc<dyn Host>,
+    journals: Mutex<HashMap<u32, Arc<Journal>>>,
+    whos: Whos,
+    pace: Arc<Pace>,
+    /// The second that failed logins are counted in, and how many there were.
+    logins: Mutex<(u64, u64)>,
+}
+
+impl Audit {
+    /// `None` if the operating system gives no random bytes.
+    pub fn new(keepers: Arc<Keepers>, host: Arc<dyn Host>) -> Option<Audit> {
+        let life = crate::children::random_hex()?;
+        let pace = Arc::new(Pace { seal_every_ms: AtomicU64::new(1000), life, batches: AtomicU64::new(0) });
+        Some(Audit { keepers, host, journals: Mutex::default(), whos: Whos::default(), pace, logins: Mutex::default() })
+    }
+
+    pub fn reload(&self, settings: &Settings) {
+        self.pace.seal_every_ms.store(u64::try_from(settings.seal_every.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn journal(&self, database: u32, name: &Arc<str>, ascii: bool) -> Arc<Journal> {
+        let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = || Journal::start(database, name.clone(), ascii, self.keepers.clone(), self.host.clone(), self.pace.clone());
+        journals.entry(database).or_insert_with(start).clone()
+    }
+
+    fn journals(&self) -> Vec<(u32, Arc<Journal>)> {
+        let journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
+        journals.iter().map(|(oid, journal)| (*oid, journal.clone())).collect()
+    }
+
+    /// Has everything written and sealed that was noted so far, of a database or of all.
+    pub async fn flush(&self, database: Option<u32>) {
+        for (oid, journal) in self.journals() {
+            if database.is_none_or(|d| d == oid) {
+                journal.flush().await;
+            }
+        }
+    }
+
+    /// The state of the trails, for `mcp.status()`.
+    pub fn status(&self, settings: &Settings) -> serde_json::Value {
+        let databases: Vec<serde_json::Value> = self
+            .journals()
+            .into_iter()
+            .map(|(_, journal)| {
+                let health = journal.health();
+                let state = match (&health.failing, health.standby) {
+                    (Some(_), _) => "failing",
+                    (None, true) => "to the server log: this server is a standby",
+                    (None, false) => "written",
+                };
+                serde_json::json!({"database": journal.name(), "state": state, "cause": health.failing, "rows_written": health.written_rows,
+                    "rows_waiting": health.waiting_rows, "rows_dropped": health.dropped_rows})
+            })
+            .collect();
+        serde_json::json!({"on": settings.on, "reads": if settings.reads_wait { "sync" } else { "batch" }, "databases": databases})
+    }
+
+    /// A credential stood for nobody, or was not served.
+    pub async fn refused_login(&self, caller: &Caller, rule: &str, settings: &Settings) {
+        if !settings.on || !self.may_record_login() {
+            return;
+        }
+        let Ok(database) = self.keepers.resolve(&caller.database).await else { return };
+        let journal = self.journal(database.oid, &caller.database, true);
+        let who = self.whos.of(caller, None, None);
+        let refusal = Refusal { caller: who.id.clone(), method: "login", tool: String::new(), rule: rule.chars().take(500).collect() };
+        journal.refuse(&who, refusal, SystemTime::now());
+    }
+
+    fn may_record_login(&self) -> bool {
+        let second = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        if logins.0 != second {
+            *logins = (second, 0);
+        }
+        logins.1 += 1;
+        logins.1 <= LOGINS_PER_SECOND
+    }
+
+    fn who(&self, caller: &Caller, principal: &Arc<Principal>, client: &str) -> Arc<who::Who> {
+        self.whos.of(caller, Some(principal), Some(client))
+    }
+}
+
+/// A call cannot be recorded, so it does not begin.
+fn unwritten(cause: &str) -> CallError {
+    CallError::new(Kind::Unavailable, "the audit trail cannot be written, so calls that may write do not begin")
+        .sqlstate("58030")
+        .detail(cause)
+        .hint("Nothing of this call was done. Try again shortly; an administrator sees the cause in mcp.status() and in the server log.")
+}

@@ -13,7 +13,7 @@ impl Gateway {
     /// A call is over its limits: as they are now, or only as they were? The login to go on with, or the refusal that stands.
     pub(super) async fn reconsider(&self, caller: &Caller, refusal: CallError, last: bool) -> Result<Login, LoginError> {
         if !last && let Some(login) = self.logins.look_again(caller, &self.config()).await {
-            self.note_refusal(caller, &login);
+            Box::pin(self.note_refusal(caller, &login)).await;
             return login;
         }
         self.counters.limited.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,303 @@
+//! One call on its way through the gateway, and the record that it leaves however it ends.
+//!
+//! Runs on the gateway's runtime thread. A value lives as long as the call's future: one that is dropped before it was closed is a client that hung up.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout};
+
+use super::batch::Refusal;
+use super::intent::{End, Intent};
+use super::journal::Journal;
+use super::row::Row;
+use super::who::Who;
+use super::{Audit, Outcome, Settings, unwritten};
+use crate::caller::{Caller, Principal};
+use crate::error::{self, CallError, Kind};
+use crate::gateway::{Answer, Request};
+use crate::logins::LoginError;
+use crate::types::{Ask, Facts, Recorded};
+
+/// How long an answer waits for its record to be on disk. What it was about is done by then.
+const WAIT: Duration = Duration::from_secs(10);
+/// Longest text of the client's choice besides the arguments that is kept, in bytes.
+const LONGEST: usize = 512;
+
+/// What the call is recorded as.
+struct Trail {
+    journal: Arc<Journal>,
+    who: Arc<Who>,
+}
+
+pub struct Entry<'a> {
+    audit: &'a Audit,
+    request: &'a Request<'a>,
+    settings: Settings,
+    at: SystemTime,
+    begun: Instant,
+    /// Known once the caller is; `None` before, and for calls that are not recorded.
+    trail: Option<Trail>,
+    /// The job was sent.
+    sent: Option<Instant>,
+    /// Time that passed for the intent.
+    intending: Duration,
+    facts: Option<Box<Facts>>,
+    answered: Option<Instant>,
+    intent: Option<Intent>,
+    /// There is an intent, here or with the process that runs the call.
+    intended: bool,
+    closed: bool,
+}
+
+impl<'a> Entry<'a> {
+    pub fn open(audit: &'a Audit, request: &'a Request<'a>, settings: &Settings) -> Entry<'a> {
+        Entry {
+            audit,
+            request,
+            settings: settings.clone(),
+            at: SystemTime::now(),
+            begun: Instant::now(),
+            trail: None,
+            sent: None,
+            intending: Duration::ZERO,
+            facts: None,
+            answered: None,
+            intent: None,
+            intended: false,
+            closed: false,
+        }
+    }
+
+    /// Who calls. An error: the call has to wait for its record, and that cannot be written.
+    pub fn known(&mut self, caller: &Caller, principal: &Arc<Principal>) -> Result<(), CallError> {
+        if !self.settings.on || self.request.kind.method().is_none() {
+            return Ok(());
+        }
+        let journal = self.audit.journal(principal.database, &caller.database, principal.ascii);
+        let who = self.audit.who(caller, principal, self.request.client);
+        let failing = if self.settings.reads_wait { journal.failing() } else { None };
+        self.trail = Some(Trail { journal, who });
+        failing.map_or(Ok(()), |error| Err(CallError { message: "the audit trail cannot be written, so no call begins".into(), ..error }))
+    }
+
+    /// Whether the executor has to ask before it writes.
+    pub fn is_asked(&self) -> bool {
+        self.trail.is_some()
+    }
+
+    pub fn sent(&mut self) {
+        self.sent = Some(Instant::now());
+    }
+
+    /// The call may write. The intent is on its way to disk when this returns; `None`: the call was not to ask.
+    pub fn intend(&mut self, ask: &Ask) -> Option<Result<Intent, CallError>> {
+        let Trail { journal, who } = self.trail.as_ref()?;
+        if let Some(error) = journal.failing() {
+            return Some(Err(error));
+        }
+        let kept = Kept::of(self.request.arguments, &ask.recorded, self.settings.text_bytes);
+        let row = Row { writes: Some(true), xid: Some(ask.xid), ..self.row('i', who, &kept) };
+        let intent = journal.intend(&row, who);
+        self.intended = true;
+        Some(Ok(intent))
+    }
+
+    /// Time that the call waited for its intent.
+    pub fn waited(&mut self, time: Duration) {
+        self.intending += time;
+    }
+
+    /// The intent is back with the call.
+    pub fn hold(&mut self, intent: Option<Intent>) {
+        self.intent = intent;
+    }
+
+    pub fn answered(&mut self, facts: Option<Box<Facts>>) {
+        self.answered = Some(Instant::now());
+        self.facts = facts;
+    }
+
+    /// The process was lost while it ran the call.
+    pub fn lost(&mut self) {
+        if let Some(intent) = self.intent.take() {
+            intent.leave();
+        }
+    }
+
+    /// The caller turned out to be nobody, which is recorded as a login, or was refused by a limit.
+    pub fn refused(mut self, error: &LoginError) {
+        self.closed = self.intent.is_none();
+        if let LoginError::Refused(error) = error
+            && error.kind == Kind::Limited
+        {
+            self.note(Outcome::Refused, Some(error), 0);
+        }
+    }
+
+    fn row<'r>(&'r self, kind: char, who: &'r Who, kept: &'r Kept) -> Row<'r> {
+        Row {
+            caller: Some(&who.id),
+            method: self.request.kind.method(),
+            tool: Some(clip(self.request.tool)).filter(|tool| !tool.is_empty()),
+            request: Some(clip(self.request.id)),
+            trace: self.request.trace.map(clip),
+            arguments: kept.text.as_deref(),
+            arguments_bytes: Some(self.request.arguments.len() as u64),
+            arguments_digest: kept.digest,
+            ..Row::new(kind, self.at)
+        }
+    }
+
+    /// Microseconds before the work began, and after it until the answer was here.
+    fn times(&self) -> (Option<u64>, Option<u64>) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let Some(sent) = self.sent else { return (Some(micros(self.begun.elapsed())), None) };
+        let queue = (sent - self.begun) + self.intending;
+        let answer = self.answered.zip(self.facts.as_ref()).map(|(answered, facts)| {
+            let run = Duration::from_micros(facts.run_us);
+            micros((answered - sent).saturating_sub(self.intending).saturating_sub(run))
+        });
+        (Some(micros(queue)), answer)
+    }
+
+    /// Records how the call ended, and waits for that where it has to. Returns what the client gets in the answer's place, if anything.
+    pub async fn close(mut self, answer: &Answer, gone: bool) -> Option<CallError> {
+        self.closed = true;
+        let error = answer.is_error.then(|| error::from_payload(&answer.payload)).flatten();
+        let outcome = match &error {
+            None if answer.is_error => Outcome::Error,
+            None => Outcome::Ok,
+            Some(error) => Outcome::of(error),
+        };
+        let outcome = if gone && outcome == Outcome::Cancelled { Outcome::Disconnected } else { outcome };
+        let bytes = answer.payload.len() as u64;
+        let written =
+            if self.intent.is_some() { self.end(outcome, error.as_ref(), bytes) } else { self.note(outcome, error.as_ref(), bytes) }?;
+        match timeout(WAIT, written).await {
+            Ok(Ok(())) => None,
+            _ => Some(if self.intended { uncertain() } else { unwritten("the record of this call is not on disk yet") }),
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome, error: Option<&CallError>, bytes: u64) -> Option<tokio::sync::oneshot::Receiver<()>> {
+        let (queue_us, answer_us) = self.times();
+        let intent = self.intent.take()?;
+        intent.end(End {
+            sqlstate: error.and_then(|e| e.sqlstate.clone()),
+            rule: error.and_then(rule),
+            facts: self.facts.take(),
+            bytes: Some(bytes),
+            queue_us,
+            answer_us,
+            ..End::new(outcome)
+        })
+    }
+
+    fn note(&mut self, outcome: Outcome, error: Option<&CallError>, bytes: u64) -> Option<tokio::sync::oneshot::Receiver<()>> {
+        if self.intended {
+            return None;
+        }
+        let Trail { journal, who } = self.trail.as_ref()?;
+        let rule = error.and_then(rule);
+        if self.sent.is_none() && outcome == Outcome::Refused {
+            // Nothing ran. A caller who is refused again and again is one row.
+            let refusal = Refusal {
+                caller: who.id.clone(),
+                method: self.request.kind.method()?,
+                tool: clip(self.request.tool).into(),
+                rule: rule.unwrap_or_default(),
+            };
+            journal.refuse(who, refusal, self.at);
+            return None;
+        }
+        let nothing = Recorded::Nothing;
+        let facts = self.facts.as_deref();
+        // What nobody looked at may hold secrets.
+        let recorded = facts.map_or(&nothing, |f| &f.recorded);
+        let kept = Kept::of(self.request.arguments, recorded, self.settings.text_bytes);
+        let (queue_us, answer_us) = self.times();
+        let row = Row {
+            writes: Some(false),
+            outcome: Some(outcome.name()),
+            sqlstate: error.and_then(|e| e.sqlstate.as_deref()),
+            rule: rule.as_deref(),
+            queryid: facts.map(|f| f.queryid),
+            rows: facts.map(|f| f.rows),
+            bytes: Some(bytes),
+            queue_us,
+            run_us: facts.map(|f| f.run_us),
+            answer_us,
+            objects: facts.map(|f| f.objects.as_str()),
+            ..self.row('c', who, &kept)
+        };
+        journal.note(&row, who, self.settings.reads_wait)
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        match self.intent.take() {
+            Some(intent) => drop(intent.end(End::new(Outcome::Disconnected))),
+            None => drop(self.note(Outcome::Disconnected, None, 0)),
+        }
+    }
+}
+
+/// What is kept of the arguments.
+struct Kept<'a> {
+    text: Option<Cow<'a, str>>,
+    /// Of the arguments as they came, unless they are kept so.
+    digest: Option<[u8; 32]>,
+}
+
+impl<'a> Kept<'a> {
+    fn of(arguments: &'a [u8], recorded: &'a Recorded, most: usize) -> Kept<'a> {
+        let (text, whole) = match recorded {
+            Recorded::AsIs => (Some(String::from_utf8_lossy(arguments)), true),
+            Recorded::Instead(text) => (Some(Cow::Borrowed(text.as_str())), false),
+            Recorded::Nothing => (None, false),
+        };
+        let cut = text.as_ref().is_some_and(|text| text.len() > most);
+        let text = text.map(|text| match text {
+            text if text.len() <= most => text,
+            Cow::Borrowed(text) => Cow::Borrowed(clip_to(text, most)),
+            Cow::Owned(text) => Cow::Owned(clip_to(&text, most).to_string()),
+        });
+        Kept { text, digest: (cut || !whole).then(|| Sha256::digest(arguments).into()) }
+    }
+}
+
+fn clip(text: &str) -> &str {
+    clip_to(text, LONGEST)
+}
+
+fn clip_to(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
+/// What stood against the call.
+fn rule(error: &CallError) -> Option<String> {
+    match error.kind {
+        Kind::Sql | Kind::Timeout | Kind::Cancelled | Kind::Terminated => None,
+        Kind::Limited | Kind::Busy => Some(error.limit.clone().unwrap_or_else(|| error.message.clone())),
+        Kind::UnknownTool => Some("unknown tool".into()),
+        Kind::Denied => Some("not granted".into()),
+        Kind::BadInput => Some("bad input".into()),
+        Kind::ReadOnly => Some("read only".into()),
+        Kind::TooLarge => Some("too large".into()),
+        Kind::Unavailable | Kind::Internal => Some(error.message.clone()),
+    }
+}
+
+fn uncertain() -> CallError {
+    CallError::new(Kind::Unavailable, "the call is over, but how it ended could not be recorded yet")
+        .sqlstate("58030")
+        .hint("Do not repeat it before you have looked whether its changes are there: they are, if it succeeded.")
+}

@@ -1,0 +1,466 @@
+//! The audit trail of one database, on the gateway's side: rows are collected here, and one task hands them to the keeper, batch by batch.
+//!
+//! Runs on the gateway's runtime thread. While one batch is being written the next one fills: many calls share one flush. A batch that could not be
+//! written is kept and tried again under the same name until the keeper has it, so that nothing is lost or doubled when an answer is.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::batch::{Batch, Refusal, Waiter};
+use super::intent::{End, Intent};
+use super::row::{Clock, Row, to_json};
+use super::who::Who;
+use super::{Pace, unwritten};
+use crate::error::CallError;
+use crate::host::{Demand, Host, Level};
+use crate::keepers::{Keepers, Unanswered};
+use crate::types::{JobKind, Written};
+
+/// How long rows that nobody waits for are collected: with the time to write them, they are at most 200 ms behind.
+const COLLECT: Duration = Duration::from_millis(120);
+/// Rows that go out at once, in bytes.
+const LARGE: usize = 4 << 20;
+/// What is kept while nothing can be written, in bytes. Beyond, reads are dropped and counted.
+const MOST: usize = 64 << 20;
+/// Between two attempts to write a batch.
+const RETRY: Duration = Duration::from_millis(500);
+/// Callers are told to the keeper again after this time, for somebody may have made the extension anew.
+const FORGET_CALLERS: Duration = Duration::from_secs(60);
+/// Between two looks for intents whose call was lost.
+const SETTLE: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct State {
+    pending: Batch,
+    /// When the first row of `pending` came.
+    since: Option<Instant>,
+    clock: Clock,
+    told: HashSet<String>,
+    told_since: Option<Instant>,
+    /// Why nothing can be written now.
+    failing: Option<CallError>,
+    standby: bool,
+    dropped: u64,
+    dropped_since: Option<SystemTime>,
+    /// Intents on disk whose calls run.
+    running: HashSet<i64>,
+    written: u64,
+}
+
+/// Numbers for `mcp.status()`.
+pub struct Health {
+    pub waiting_rows: u64,
+    pub written_rows: u64,
+    pub dropped_rows: u64,
+    pub failing: Option<String>,
+    pub standby: bool,
+}
+
+pub struct Journal {
+    database: u32,
+    name: Arc<str>,
+    ascii: bool,
+    keepers: Arc<Keepers>,
+    host: Arc<dyn Host>,
+    pace: Arc<Pace>,
+    state: Mutex<State>,
+    wake: Notify,
+    /// Some intents may have no outcome and no call.
+    unsettled: AtomicBool,
+}
+
+impl Journal {
+    pub fn start(database: u32, name: Arc<str>, ascii: bool, keepers: Arc<Keepers>, host: Arc<dyn Host>, pace: Arc<Pace>) -> Arc<Journal> {
+        let journal = Arc::new(Journal {
+            database,
+            name,
+            ascii,
+            keepers,
+            host,
+            pace,
+            state: Mutex::default(),
+            wake: Notify::new(),
+            unsettled: AtomicBool::new(true),
+        });
+        tokio::spawn(journal.clone().run());
+        journal
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing can be written now, if so.
+    pub fn failing(&self) -> Option<CallError> {
+        self.lock().failing.clone()
+    }
+
+    pub fn health(&self) -> Health {
+        let state = self.lock();
+        Health {
+            waiting_rows: state.pending.rows,
+            written_rows: state.written,
+            dropped_rows: state.dropped,
+            failing: state.failing.as_ref().map(|e| e.detail.clone().unwrap_or_default()),
+            standby: state.standby,
+        }
+    }
+
+    fn add(&self, state: &mut State, row: &Row, who: Option<&Arc<Who>>) {
+        let now = Instant::now();
+        if let Some(who) = who {
+            if state.told_since.is_none_or(|since| now - since > FORGET_CALLERS) {
+                state.told.clear();
+                state.told_since = Some(now);
+            }
+            if !state.told.contains(&who.id) {
+                state.told.insert(who.id.clone());
+                state.pending.callers.push(who.clone());
+            }
+        }
+        let State { pending, clock, .. } = state;
+        pending.push(row, clock, self.ascii);
+        if state.since.is_none() {
+            state.since = Some(now);
+            self.wake.notify_one();
+        } else if state.pending.lines.len() >= LARGE && !state.pending.urgent {
+            state.pending.urgent = true;
+            self.wake.notify_one();
+        }
+    }
+
+    fn hurry(&self, state: &mut State) {
+        if !state.pending.urgent {
+            state.pending.urgent = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Has a row written within the next moments. The receiver hears when it is on disk, where one is asked for.
+    pub fn note(&self, row: &Row, who: &Arc<Who>, wait: bool) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.lock();
+        if state.pending.lines.len() > MOST {
+            state.dropped += 1;
+            state.dropped_since.get_or_insert_with(SystemTime::now);
+            return None;
+        }
+        self.add(&mut state, row, Some(who));
+        wait.then(|| {
+            let (sender, written) = oneshot::channel();
+            let place = state.pending.rows - 1;
+            state.pending.waiters.push((place, Waiter::Written(sender)));
+            self.hurry(&mut state);
+            written
+        })
+    }
+
+    /// Counts a refusal; like ones within a short time become one row.
+    pub fn refuse(&self, who: &Arc<Who>, refusal: Refusal, at: SystemTime) {
+        let mut state = self.lock();
+        if !state.told.contains(&who.id) {
+            state.told.insert(who.id.clone());
+            state.pending.callers.push(who.clone());
+        }
+        state.pending.refuse(refusal, at);
+        if state.since.is_none() {
+            state.since = Some(Instant::now());
+            self.wake.notify_one();
+        }
+    }
+
+    /// Has an intent written at once.
+    pub fn intend(self: &Arc<Journal>, row: &Row, who: &Arc<Who>) -> Intent {
+        let intent = Intent::new(self.clone());
+        let mut state = self.lock();
+        self.add(&mut state, row, Some(who));
+        let place = state.pending.rows - 1;
+        state.pending.waiters.push((place, Waiter::Intent(intent.slot())));
+        self.hurry(&mut state);
+        intent
+    }
+
+    /// Has an outcome written at once.
+    pub fn outcome(&self, intent: i64, end: &End) -> oneshot::Receiver<()> {
+        let (sender, written) = oneshot::channel();
+        let mut state = self.lock();
+        self.add_outcome(&mut state, intent, end, Some(sender));
+        written
+    }
+
+    fn add_outcome(&self, state: &mut State, intent: i64, end: &End, sender: Option<oneshot::Sender<()>>) {
+        self.add(state, &end.row(intent), None);
+        let place = state.pending.rows - 1;
+        state.pending.waiters.push((place, Waiter::Outcome(intent, sender)));
+        self.hurry(state);
+    }
+
+    /// A call was lost, with the intent of this id if that is on disk.
+    pub fn left(&self, intent: Option<i64>) {
+        if let Some(id) = intent {
+            self.lock().running.remove(&id);
+        }
+        self.unsettled.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Waits until all that was noted so far is on disk and sealed, or until it cannot be.
+    pub async fn flush(&self) {
+        let written = {
+            let mut state = self.lock();
+            if state.failing.is_some() || (state.pending.is_empty() && state.since.is_none()) {
+                return;
+            }
+            let (sender, written) = oneshot::channel();
+            let end = state.pending.rows;
+            state.pending.waiters.push((end, Waiter::Written(sender)));
+            self.hurry(&mut state);
+            written
+        };
+        let _ = written.await;
+        let _ = self.keepers.work(self.database, &self.name, JobKind::Seal, b"").await;
+    }
+
+    async fn run(self: Arc<Journal>) {
+        // An earlier keeper may have left rows to seal, and a crash intents to settle.
+        let mut seal_at = Some(Instant::now() + self.pace.seal_every());
+        let mut settle_at = Some(Instant::now());
+        loop {
+            let now = Instant::now();
+            if self.unsettled.load(Ordering::Relaxed) && settle_at.is_none() {
+                settle_at = Some(now);
+            }
+            let (due, urgent) = {
+                let state = self.lock();
+                (state.since.map(|since| since + COLLECT), state.pending.urgent)
+            };
+            if urgent || due.is_some_and(|due| due <= now) {
+                if self.write().await {
+                    seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());
+                }
+                continue;
+            }
+            if seal_at.is_some_and(|at| at <= now) {
+                seal_at = self.seal().await.then(|| Instant::now() + self.pace.seal_every());
+                continue;
+            }
+            if settle_at.is_some_and(|at| at <= now) {
+                let (settled, more) = self.settle().await;
+                settle_at = more.then(|| Instant::now() + SETTLE);
+                if settled {
+                    seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());
+                }
+                continue;
+            }
+            match [due, seal_at, settle_at].into_iter().flatten().min() {
+                Some(at) => tokio::select! {
+                    () = sleep_until(at) => {}
+                    () = self.wake.notified() => {}
+                },
+                None => self.wake.notified().await,
+            }
+        }
+    }
+
+    /// Writes what is pending; returns when it is on disk. `false`: it was not written, and there is nothing to seal.
+    async fn write(&self) -> bool {
+        let (batch, name) = {
+            let mut state = self.lock();
+            if state.dropped > 0 {
+                self.add_gap(&mut state);
+            }
+            let State { pending, clock, .. } = &mut *state;
+            pending.close(clock, self.ascii);
+            let batch = std::mem::take(pending);
+            state.since = None;
+            (batch, self.pace.batch_name())
+        };
+        if batch.rows == 0 {
+            tell(batch.waiters);
+            return false;
+        }
+        let message = batch.message(name);
+        loop {
+            let error = match self.keepers.work(self.database, &self.name, JobKind::Audit, &message).await {
+                Ok(payload) => match serde_json::from_slice(&payload) {
+                    Ok(Written::From(first)) => {
+                        self.written(batch, first);
+                        return true;
+                    }
+                    Ok(Written::Standby) => {
+                        self.to_log(batch);
+                        return false;
+                    }
+                    Err(_) => unwritten("the keeper's answer could not be read"),
+                },
+                Err(Unanswered::NotInstalled(error)) => {
+                    // There is no trail to write to any more, and none that was.
+                    self.discard(batch, &error);
+                    return false;
+                }
+                Err(Unanswered::Failed(error)) => unwritten(&error.message),
+                Err(Unanswered::Lost) => unwritten("the keeper process was lost"),
+            };
+            self.fail(&batch, error);
+            sleep(RETRY).await;
+        }
+    }
+
+    fn written(&self, batch: Batch, first: i64) {
+        let mut state = self.lock();
+        if state.failing.take().is_some() {
+            self.host.demand(Demand::Log {
+                level: Level::Log,
+                message: format!("supabase_mcp audit: the trail of database \"{}\" is written again", self.name),
+            });
+        }
+        state.standby = false;
+        state.written += batch.rows;
+        for (place, waiter) in batch.waiters {
+            match waiter {
+                Waiter::Intent(slot) => {
+                    let id = first + i64::try_from(place).unwrap_or(0);
+                    match slot.written(id) {
+                        Some(end) => self.add_outcome(&mut state, id, &end, None),
+                        None if slot.is_left() => self.unsettled.store(true, Ordering::Relaxed),
+                        None => drop(state.running.insert(id)),
+                    }
+                }
+                Waiter::Written(sender) => drop(sender.send(())),
+                Waiter::Outcome(intent, sender) => {
+                    state.running.remove(&intent);
+                    if let Some(sender) = sender {
+                        let _ = sender.send(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whoever waits to begin is told, and new ones need not wait.
+    fn fail(&self, batch: &Batch, error: CallError) {
+        let mut state = self.lock();
+        for waiter in batch.waiters.iter().chain(&state.pending.waiters) {
+            if let (_, Waiter::Intent(slot)) = waiter {
+                slot.failed(&error);
+            }
+        }
+        if state.failing.is_none() {
+            let cause = error.detail.as_deref().unwrap_or_default();
+            let message = format!(
+                "supabase_mcp audit: the trail of database \"{}\" cannot be written, calls that may write are refused: {cause}",
+                self.name
+            );
+            self.host.demand(Demand::Log { level: Level::Warning, message });
+        }
+        state.failing = Some(error);
+    }
+
+    fn discard(&self, batch: Batch, error: &CallError) {
+        let mut state = self.lock();
+        state.failing = None;
+        state.told.clear();
+        state.running.clear();
+        for (_, waiter) in batch.waiters {
+            if let Waiter::Intent(slot) = waiter {
+                slot.failed(error);
+            }
+        }
+    }
+
+    /// A standby has no tables to write to: its log keeps the trail.
+    fn to_log(&self, batch: Batch) {
+        {
+            let mut state = self.lock();
+            (state.standby, state.failing) = (true, None);
+            // Whoever called is told with each batch: lines of a log are read one by one.
+            state.told.clear();
+        }
+        let callers: std::collections::HashMap<&str, serde_json::Value> =
+            batch.callers.iter().map(|who| (who.id.as_str(), serde_json::from_str(who.json.get()).unwrap_or_default())).collect();
+        for line in String::from_utf8_lossy(&batch.lines).lines() {
+            let mut record = to_json(line);
+            if let Some(caller) = record.get("caller").and_then(|c| c.as_str()).and_then(|id| callers.get(id)) {
+                let caller = caller.clone();
+                record.insert("caller".into(), caller);
+            }
+            record.insert("database".into(), self.name.to_string().into());
+            let message = format!("supabase_mcp audit: {}", serde_json::Value::Object(record));
+            self.host.demand(Demand::Log { level: Level::Log, message });
+        }
+        for (_, waiter) in &batch.waiters {
+            if let Waiter::Intent(slot) = waiter {
+                slot.failed(&unwritten("the server is a standby"));
+            }
+        }
+        tell(batch.waiters);
+    }
+
+    fn add_gap(&self, state: &mut State) {
+        let dropped = std::mem::take(&mut state.dropped);
+        let since = state.dropped_since.take().unwrap_or_else(SystemTime::now);
+        let arguments =
+            serde_json::json!({"rows": dropped, "cause": "the trail could not be written, and no more rows could be kept in memory"})
+                .to_string();
+        let row = Row {
+            method: Some("gap"),
+            arguments: Some(&arguments),
+            arguments_bytes: Some(arguments.len() as u64),
+            times: Some(dropped),
+            ..Row::new('e', since)
+        };
+        self.add(state, &row, None);
+    }
+
+    /// `true`: there is more to seal.
+    async fn seal(&self) -> bool {
+        match self.keepers.work(self.database, &self.name, JobKind::Seal, b"").await {
+            Ok(more) => more == b"true",
+            Err(Unanswered::NotInstalled(_)) => false,
+            Err(Unanswered::Failed(error)) => {
+                let message = format!("supabase_mcp audit: the trail of database \"{}\" could not be sealed: {}", self.name, error.message);
+                self.host.demand(Demand::Log { level: Level::Warning, message });
+                true
+            }
+            Err(Unanswered::Lost) => true,
+        }
+    }
+
+    /// Has the keeper give outcomes to intents whose calls were lost: whether it did, and whether some are still to be settled.
+    async fn settle(&self) -> (bool, bool) {
+        #[derive(serde::Deserialize)]
+        struct Settled {
+            settled: i64,
+            oldest_open: Option<i64>,
+        }
+        self.unsettled.store(false, Ordering::Relaxed);
+        let running: Vec<i64> = self.lock().running.iter().copied().collect();
+        let question = serde_json::to_vec(&running).unwrap_or_default();
+        match self.keepers.work(self.database, &self.name, JobKind::Settle, &question).await {
+            Ok(answer) => match serde_json::from_slice::<Settled>(&answer) {
+                Ok(Settled { settled, oldest_open }) => (settled > 0, oldest_open.is_some_and(|id| !running.contains(&id))),
+                Err(_) => (false, false),
+            },
+            Err(Unanswered::NotInstalled(_)) => (false, false),
+            Err(_) => (false, true),
+        }
+    }
+}
+
+/// Those that wait for more than an intent.
+fn tell(waiters: Vec<(u64, Waiter)>) {
+    for (_, waiter) in waiters {
+        match waiter {
+            Waiter::Written(sender) | Waiter::Outcome(_, Some(sender)) => drop(sender.send(())),
+            Waiter::Intent(_) | Waiter::Outcome(_, None) => {}
+        }
+    }
+}

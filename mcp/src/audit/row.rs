@@ -1,0 +1,322 @@
+//! One row of the audit trail, as COPY reads it and writes it again: the keeper takes a row's digest from these very bytes.
+//!
+//! Pure. The order of the fields is that of the columns of mcp._audit (sql/70_audit_tables.sql), but for the id, which the keeper gives.
+
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chrono::DateTime;
+use serde_json::{Map, Value};
+
+/// Columns behind the id.
+pub const COLUMNS: [&str; 27] = [
+    "at",
+    "kind",
+    "caller",
+    "intent",
+    "method",
+    "tool",
+    "request",
+    "trace",
+    "arguments",
+    "arguments_bytes",
+    "arguments_digest",
+    "queryid",
+    "writes",
+    "outcome",
+    "sqlstate",
+    "rule",
+    "times",
+    "rows",
+    "bytes",
+    "changed",
+    "wal_bytes",
+    "queue_us",
+    "run_us",
+    "answer_us",
+    "xid",
+    "committed",
+    "objects",
+];
+
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    pub at: SystemTime,
+    /// `c`, `i`, `o`, `r` or `e`.
+    pub kind: char,
+    pub caller: Option<&'a str>,
+    pub intent: Option<i64>,
+    pub method: Option<&'a str>,
+    pub tool: Option<&'a str>,
+    pub request: Option<&'a str>,
+    pub trace: Option<&'a str>,
+    pub arguments: Option<&'a str>,
+    pub arguments_bytes: Option<u64>,
+    pub arguments_digest: Option<[u8; 32]>,
+    pub queryid: Option<i64>,
+    pub writes: Option<bool>,
+    pub outcome: Option<&'a str>,
+    pub sqlstate: Option<&'a str>,
+    pub rule: Option<&'a str>,
+    pub times: Option<u64>,
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+    pub changed: Option<&'a str>,
+    pub wal_bytes: Option<u64>,
+    pub queue_us: Option<u64>,
+    pub run_us: Option<u64>,
+    pub answer_us: Option<u64>,
+    pub xid: Option<u64>,
+    pub committed: Option<bool>,
+    pub objects: Option<&'a str>,
+}
+
+impl Row<'_> {
+    pub fn new<'a>(kind: char, at: SystemTime) -> Row<'a> {
+        Row {
+            at,
+            kind,
+            caller: None,
+            intent: None,
+            method: None,
+            tool: None,
+            request: None,
+            trace: None,
+            arguments: None,
+            arguments_bytes: None,
+            arguments_digest: None,
+            queryid: None,
+            writes: None,
+            outcome: None,
+            sqlstate: None,
+            rule: None,
+            times: None,
+            rows: None,
+            bytes: None,
+            changed: None,
+            wal_bytes: None,
+            queue_us: None,
+            run_us: None,
+            answer_us: None,
+            xid: None,
+            committed: None,
+            objects: None,
+        }
+    }
+
+    /// Appends the row and a newline. `ascii`: the database has no place for some characters; they become JSON's `\u` escapes.
+    pub fn append(&self, out: &mut Vec<u8>, clock: &mut Clock, ascii: bool) {
+        let mut line = Line { out, ascii };
+        clock.append(line.out, self.at);
+        line.text(Some(self.kind.encode_utf8(&mut [0; 4])));
+        line.text(self.caller);
+        line.number(self.intent);
+        line.text(self.method);
+        line.text(self.tool);
+        line.text(self.request);
+        line.text(self.trace);
+        line.text(self.arguments);
+        line.count(self.arguments_bytes);
+        line.bytes(self.arguments_digest);
+        line.number(self.queryid.filter(|id| *id != 0));
+        line.flag(self.writes);
+        line.text(self.outcome);
+        line.text(self.sqlstate);
+        line.text(self.rule);
+        line.count(self.times);
+        line.count(self.rows);
+        line.count(self.bytes);
+        line.text(self.changed.filter(|text| !text.is_empty()));
+        line.count(self.wal_bytes);
+        line.count(self.queue_us);
+        line.count(self.run_us);
+        line.count(self.answer_us);
+        line.count(self.xid);
+        line.flag(self.committed);
+        line.text(self.objects.filter(|text| !text.is_empty()));
+        line.out.push(b'\n');
+    }
+}
+
+/// Fields behind the first, each with its tab.
+struct Line<'a> {
+    out: &'a mut Vec<u8>,
+    ascii: bool,
+}
+
+impl Line<'_> {
+    fn null(&mut self) {
+        self.out.extend_from_slice(b"\t\\N");
+    }
+
+    fn text(&mut self, text: Option<&str>) {
+        let Some(text) = text else { return self.null() };
+        self.out.push(b'\t');
+        append_text(self.out, text, self.ascii);
+    }
+
+    fn number(&mut self, value: Option<i64>) {
+        let Some(value) = value else { return self.null() };
+        self.out.push(b'\t');
+        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    fn count(&mut self, value: Option<u64>) {
+        self.number(value.map(|v| i64::try_from(v).unwrap_or(i64::MAX)));
+    }
+
+    fn flag(&mut self, value: Option<bool>) {
+        match value {
+            None => self.null(),
+            Some(true) => self.out.extend_from_slice(b"\tt"),
+            Some(false) => self.out.extend_from_slice(b"\tf"),
+        }
+    }
+
+    fn bytes(&mut self, value: Option<[u8; 32]>) {
+        let Some(value) = value else { return self.null() };
+        self.out.extend_from_slice(b"\t\\\\x");
+        self.out.extend_from_slice(crate::children::hex(&value).as_bytes());
+    }
+}
+
+/// As COPY writes a text. No text of a database holds NUL.
+pub fn append_text(out: &mut Vec<u8>, text: &str, ascii: bool) {
+    let plain = |b: &u8| *b >= 0x20 && *b != b'\\' && (!ascii || *b < 0x80) || matches!(b, 1..=7 | 0xe..=0x1f);
+    if text.as_bytes().iter().all(plain) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for c in text.chars() {
+        match c {
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\u{8}' => out.extend_from_slice(b"\\b"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\u{b}' => out.extend_from_slice(b"\\v"),
+            '\u{c}' => out.extend_from_slice(b"\\f"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\0' => out.extend_from_slice(b"\\\\u0000"),
+            c if ascii && !c.is_ascii() => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing into memory cannot fail.
+                    let _ = write!(out, "\\\\u{unit:04x}");
+                }
+            }
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+/// Writes times as Postgres does, in UTC. Most rows are of the same second as the one before.
+#[derive(Debug, Default)]
+pub struct Clock {
+    second: u64,
+    text: String,
+}
+
+impl Clock {
+    pub fn append(&mut self, out: &mut Vec<u8>, at: SystemTime) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != since.as_secs() || self.text.is_empty() {
+            self.second = since.as_secs();
+            let time = i64::try_from(self.second).ok().and_then(|s| DateTime::from_timestamp(s, 0)).unwrap_or_default();
+            self.text = time.format("%Y-%m-%d %H:%M:%S").to_string();
+        }
+        out.extend_from_slice(self.text.as_bytes());
+        let micros = since.subsec_micros();
+        if micros > 0 {
+            let digits = format!("{micros:06}");
+            out.push(b'.');
+            out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
+        }
+        out.extend_from_slice(b"+00");
+    }
+}
+
+/// A row as a JSON object, without what is null: for a server whose tables cannot be written.
+pub fn to_json(line: &str) -> Map<String, Value> {
+    let fields = line.split('\t').zip(COLUMNS);
+    fields.filter(|(field, _)| *field != "\\N").map(|(field, column)| (column.to_string(), value(&unescape(field), column))).collect()
+}
+
+fn value(text: &str, column: &str) -> Value {
+    let fallback = || Value::from(text);
+    match column {
+        "writes" | "committed" => Value::from(text == "t"),
+        "changed" | "objects" => serde_json::from_str(text).unwrap_or_else(|_| fallback()),
+        "intent" | "arguments_bytes" | "queryid" | "times" | "rows" | "bytes" | "wal_bytes" | "queue_us" | "run_us" | "answer_us"
+        | "xid" => text.parse::<i64>().map_or_else(|_| fallback(), Value::from),
+        _ => fallback(),
+    }
+}
+
+fn unescape(field: &str) -> String {
+    let mut out = String::with_capacity(field.len());
+    let mut chars = field.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => out.push(match chars.next() {
+                Some('b') => '\u{8}',
+                Some('t') => '\t',
+                Some('n') => '\n',
+                Some('v') => '\u{b}',
+                Some('f') => '\u{c}',
+                Some('r') => '\r',
+                Some(other) => other,
+                None => '\\',
+            }),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn line(row: &Row, ascii: bool) -> String {
+        let mut out = Vec::new();
+        row.append(&mut out, &mut Clock::default(), ascii);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_row_is_one_line_with_a_field_for_each_column() {
+        let hostile = "a\tb\nc\\d\r\u{b}\u{c}\u{8}\0\u{1}";
+        let row =
+            Row { tool: Some(hostile), times: Some(7), writes: Some(true), ..Row::new('r', UNIX_EPOCH + Duration::from_micros(1_500_000)) };
+        let text = line(&row, false);
+        assert_eq!(text.matches('\n').count(), 1);
+        let fields: Vec<&str> = text.trim_end_matches('\n').split('\t').collect();
+        assert_eq!(fields.len(), COLUMNS.len());
+        assert_eq!(fields[0], "1970-01-01 00:00:01.5+00");
+        assert_eq!(fields[5], "a\\tb\\nc\\\\d\\r\\v\\f\\b\\\\u0000\u{1}");
+        let json = to_json(text.trim_end_matches('\n'));
+        assert_eq!(json["tool"], hostile.replace('\0', "\\u0000"));
+        assert_eq!((&json["times"], &json["writes"], &json["kind"]), (&Value::from(7), &Value::from(true), &Value::from("r")));
+        assert!(!json.contains_key("rule"));
+    }
+
+    #[test]
+    fn databases_without_all_characters_get_ascii() {
+        let text = line(&Row { tool: Some("Zoë 😀"), ..Row::new('c', UNIX_EPOCH) }, true);
+        assert!(text.is_ascii() && text.contains("Zo\\\\u00eb \\\\ud83d\\\\ude00"), "{text}");
+    }
+
+    #[test]
+    fn times_are_as_postgres_writes_them() {
+        let mut clock = Clock::default();
+        for (micros, expected) in [
+            (1_795_478_400_000_000_u64, "2026-11-24 00:00:00+00"),
+            (1_795_478_400_000_120, "2026-11-24 00:00:00.00012+00"),
+            (1_795_478_401_100_000, "2026-11-24 00:00:01.1+00"),
+        ] {
+            let mut out = Vec::new();
+            clock.append(&mut out, UNIX_EPOCH + Duration::from_micros(micros));
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+}

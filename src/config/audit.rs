@@ -1,0 +1,62 @@
+//! The settings of the audit trail.
+//!
+//! Part of `config`: the gateway reads these on its main thread.
+
+use std::ffi::CString;
+
+use mcp::audit::Settings;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+static ON: GucSetting<bool> = GucSetting::<bool>::new(true);
+static READS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"batch"));
+static TEXT_BYTES: GucSetting<i32> = GucSetting::<i32>::new(8192);
+static SEAL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+
+pub fn define() {
+    use GucContext::Sighup;
+    GucRegistry::define_bool_guc(
+        c"supabase_mcp.audit",
+        c"Records every call in the audit trail of its database.",
+        c"Off: calls leave no record, and those that write do not wait for one.",
+        &ON,
+        Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"supabase_mcp.audit_reads",
+        c"Sets whether a call that only reads waits for its record.",
+        c"batch: records are written at most 200 ms later. sync: the answer waits, and no call begins while the trail cannot be written.",
+        &READS,
+        Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"supabase_mcp.audit_text_bytes",
+        c"Sets the longest arguments of a call, SQL text included, that the audit trail keeps.",
+        c"Of longer ones the beginning, the length and a digest are kept.",
+        &TEXT_BYTES,
+        0,
+        1024 * 1024,
+        Sighup,
+        GucFlags::UNIT_BYTE,
+    );
+    GucRegistry::define_int_guc(
+        c"supabase_mcp.audit_seal_interval",
+        c"Sets how often new rows of the audit trail are sealed.",
+        c"",
+        &SEAL_INTERVAL,
+        100,
+        3_600_000,
+        Sighup,
+        GucFlags::UNIT_MS,
+    );
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        on: ON.get(),
+        reads_wait: super::word(&READS).is_some_and(|word| word != "batch"),
+        text_bytes: super::size(&TEXT_BYTES),
+        seal_every: super::time(&SEAL_INTERVAL),
+    }
+}

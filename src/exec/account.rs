@@ -1,0 +1,77 @@
+//! What a call tells of itself for the record: that it is about to write, and afterwards what it touched and changed.
+//!
+//! Runs in an executor process, on its only thread. Decides nothing: it is the gateway that says whether a call may begin.
+
+use std::time::{Duration, Instant};
+
+use mcp::error::{CallError, Kind};
+use mcp::types::{Facts, Recorded};
+
+use super::{Call, Failure};
+use crate::pg::identity::Identity;
+use crate::pg::{Mode, Pg, PgError, Tx, effects};
+
+/// What a call has come to so far.
+#[derive(Default)]
+pub(super) struct Account {
+    /// Rows in the answer.
+    pub rows: u64,
+    /// Time that the call waited for permission.
+    waited: Duration,
+    objects: String,
+    changed: String,
+    /// It wrote, or could have, and was committed.
+    committed: bool,
+}
+
+impl Account {
+    /// `error`: what the call failed with.
+    pub fn facts(mut self, pg: &mut Pg, identity: &Identity, begun: Instant, error: Option<&CallError>) -> Facts {
+        if error.is_some() && effects::any() {
+            // What a failed call had touched can be named in another transaction only.
+            self.objects = named(pg, identity).unwrap_or_default();
+        }
+        let unknown = error.is_some_and(|error| error.kind == Kind::UnknownTool);
+        let run = begun.elapsed().saturating_sub(self.waited);
+        Facts {
+            run_us: u64::try_from(run.as_micros()).unwrap_or(u64::MAX),
+            rows: if error.is_some() { 0 } else { self.rows },
+            queryid: effects::query_id(pg),
+            objects: self.objects,
+            changed: self.changed,
+            wal_bytes: effects::wal_bytes(),
+            committed: self.committed,
+            recorded: if unknown { Recorded::Nothing } else { Recorded::AsIs },
+        }
+    }
+}
+
+fn named(pg: &mut Pg, identity: &Identity) -> Result<String, PgError> {
+    let tx = pg.begin(identity)?;
+    effects::describe(&tx)
+}
+
+impl Call<'_> {
+    /// Waits until the call's intent is on disk. To be asked before the caller's first statement in a transaction that may write.
+    pub(super) fn ask(&mut self, tx: &Tx) -> Result<(), Failure> {
+        let Some(permission) = &mut self.permission else { return Ok(()) };
+        let xid = tx.number()?;
+        let begun = Instant::now();
+        let word = permission.ask(tx.pg(), self.job, xid, &Recorded::AsIs)?;
+        self.account.waited += begun.elapsed();
+        word.map_err(Failure::new)
+    }
+
+    /// Ends the transaction after a success.
+    pub(super) fn finish(&mut self, tx: Tx) -> Result<(), Failure> {
+        self.account.objects = effects::describe(&tx)?;
+        let names = effects::changing(&tx)?;
+        let writes = tx.mode() == Mode::ReadWrite;
+        // Deferred triggers run with the commit: they count, in the tables that were named before. The call is done by then, and does not
+        // fail for want of a count.
+        let changed = tx.finish_and(|pg| if writes { effects::changed(pg, &names).unwrap_or_default() } else { String::new() })?;
+        self.account.changed = changed;
+        self.account.committed = writes;
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! Writing rows of the audit trail, and sealing them.
+//!
+//! In a keeper process. The digest of a row is taken from the very bytes that are handed to Postgres, and kept here until it is sealed: a row that is
+//! changed between the two no longer fits its seal. Rows that came otherwise (a purge, outcomes of orphans, those of an earlier keeper) are sealed from the table.
+
+use std::io::Write;
+
+use mcp::types::{BatchHead, Written};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::{Call, Failure};
+use crate::pg::{PgError, Tx, copy};
+
+/// Bytes of each row's digest that a seal keeps, to name the row that does not fit.
+const MARK: usize = 8;
+/// Digests that are kept at the most; beyond, the table is read. Never reached while sealing works.
+const MOST: usize = 500_000;
+
+/// What was written and not sealed yet.
+#[derive(Default)]
+pub(super) struct Seals {
+    /// Id of the first row of `digests`, which follow each other without a gap; 0: there is none.
+    first: i64,
+    digests: Vec<[u8; 32]>,
+    /// Other rows may have to be sealed before these.
+    gap: bool,
+    /// Whether a keeper before this one left rows to seal is not known yet.
+    looked: bool,
+}
+
+#[derive(Deserialize)]
+struct Sealed {
+    number: i64,
+    first_id: i64,
+    last_id: i64,
+    hash: String,
+    #[serde(default)]
+    more: bool,
+}
+
+impl Seals {
+    /// Writes a batch: `text` is a head, a newline, and rows without their ids.
+    pub fn write(&mut self, call: &mut Call, mut tx: Tx, text: &str) -> Result<(), Failure> {
+        let (head, rows) = text.split_once('\n').unwrap_or((text, ""));
+        let Ok(batch) = serde_json::from_str::<BatchHead>(head) else {
+            return Err(PgError::internal("the batch has no head").into());
+        };
+        call.own(&mut tx, c"select mcp._audit_begin($1::pg_catalog.jsonb)", &[head])?;
+        let begun: Option<(i64, bool)> = serde_json::from_slice(call.out).ok();
+        call.out.clear();
+        let Some((first, new)) = begun else { return Err(PgError::internal("the batch has no first id").into()) };
+        let mut digests = Vec::new();
+        if new {
+            let mut lines = Vec::with_capacity(rows.len() + 12 * batch.rows as usize);
+            digests.reserve_exact(batch.rows as usize);
+            for (id, row) in (first..).zip(rows.split_terminator('\n')) {
+                let start = lines.len();
+                // Writing into memory cannot fail.
+                let _ = write!(lines, "{id}\t{row}");
+                digests.push(Sha256::digest(&lines[start..]).into());
+                lines.push(b'\n');
+            }
+            let table = copy::table(&tx, c"_audit")?;
+            let (count, _) = copy::rows(&mut tx, table, lines)?;
+            if count != batch.rows || digests.len() as u64 != batch.rows {
+                return Err(PgError::internal("the batch has another number of rows than it says").into());
+            }
+        }
+        tx.finish()?;
+        if new {
+            self.remember(first, digests);
+        }
+        serde_json::to_writer(&mut *call.out, &Written::From(first)).map_err(|e| PgError::internal(e.to_string()))?;
+        Ok(())
+    }
+
+    fn remember(&mut self, first: i64, digests: Vec<[u8; 32]>) {
+        if self.digests.is_empty() {
+            self.first = first;
+        } else if self.first + self.digests.len() as i64 != first || self.digests.len() > MOST {
+            self.digests.clear();
+            self.gap = true;
+        }
+        if !self.gap {
+            self.digests.extend(digests);
+        }
+    }
+
+    /// Makes one seal over what was written since the last one. The answer is `true` if more is left.
+    pub fn seal(&mut self, call: &mut Call, mut tx: Tx) -> Result<(), Failure> {
+        if self.gap || !self.looked || self.digests.is_empty() {
+            call.own(&mut tx, c"select mcp._audit_seal_rest()", &[])?;
+        } else {
+            let mut body = Sha256::new();
+            let mut marks = String::with_capacity(self.digests.len() * MARK * 2);
+            for digest in &self.digests {
+                body.update(digest);
+                push_hex(&mut marks, &digest[..MARK]);
+            }
+            let mut sum = String::new();
+            push_hex(&mut sum, &body.finalize());
+            let last = self.first + self.digests.len() as i64 - 1;
+            let sql = c"select mcp._audit_seal($1::pg_catalog.text::pg_catalog.int8, $2::pg_catalog.text::pg_catalog.int8, \
+                        pg_catalog.decode($3::pg_catalog.text, 'hex'), pg_catalog.decode($4::pg_catalog.text, 'hex'))";
+            if let Err(failure) = call.own(&mut tx, sql, &[&self.first.to_string(), &last.to_string(), &marks, &sum]) {
+                // Rows before these are not sealed, say: the table tells.
+                (self.gap, self.digests) = (true, Vec::new());
+                return Err(failure);
+            }
+        }
+        let sealed: Option<Sealed> = serde_json::from_slice(call.out).ok();
+        call.out.clear();
+        tx.finish()?;
+        let more = sealed.as_ref().is_some_and(|s| s.more);
+        if let Some(Sealed { number, first_id, last_id, hash, .. }) = sealed {
+            pgrx::log!("supabase_mcp audit: seal {number} over rows {first_id} to {last_id}: {hash}");
+        }
+        if !more {
+            *self = Seals { looked: true, ..Seals::default() };
+        }
+        call.out.extend_from_slice(if more { b"true" } else { b"false" });
+        Ok(())
+    }
+}
+
+fn push_hex(out: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        out.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        out.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+    }
+}
