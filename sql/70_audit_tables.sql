@@ -67,9 +67,6 @@ create table mcp._audit (
     committed boolean,
     objects text
 ) partition by range (at);
--- Ids and times grow with the table: a block range index costs next to nothing to keep.
-create index _audit_id_at on mcp._audit using brin (id, at) with (pages_per_range = 32, autosummarize = on);
-create index _audit_intent on mcp._audit (intent) where kind operator(pg_catalog.=) 'o';
 comment on table mcp._audit is 'The audit trail as it is written: read it through the view mcp.audit';
 comment on column mcp._audit.id is 'Number of the row in this database: without gaps, in the order of commit';
 comment on column mcp._audit.at is 'When the call came in; of an outcome: when the call was over';

@@ -22,6 +22,10 @@ begin
                                                case a.grantee when 0 then 'public' else a.grantee::regrole::text end), '; '), 'select')
                from pg_class c cross join lateral aclexplode(c.relacl) a
               where c.oid = to_regclass('mcp.' || name) and a.grantee <> owner);
+    -- Indexes of its own: with those of mcp._audit, a part of the extension, a dump would make each of them twice, and fail to be restored.
+    -- Ids and times grow with the table: a block range index costs next to nothing to keep.
+    execute format('create index %I on mcp.%I using brin (id, at) with (pages_per_range = 32, autosummarize = on)', name || '_id_at', name);
+    execute format('create index %I on mcp.%I (intent) where kind = ''o''', name || '_intent', name);
     execute format('comment on table mcp.%I is %L', name, 'The audit trail of ' || day || ', UTC; mcp.audit_purge drops it');
     execute format('alter table mcp._audit attach partition mcp.%I for values from (%L) to (%L)', name, day::timestamptz, (day + 1)::timestamptz);
 end
