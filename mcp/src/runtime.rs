@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -13,6 +14,9 @@ use crate::gateway::Gateway;
 use crate::host::{Host, Level};
 use crate::listen::Listeners;
 use crate::{admin, children, oauth};
+
+/// How long the audit trail may take for what it has not written yet; the main thread waits a little longer.
+const LAST_WORDS: Duration = Duration::from_millis(350);
 
 /// The main thread's end.
 pub struct Control(mpsc::UnboundedSender<Command>);
@@ -67,6 +71,8 @@ async fn run(config: Config, host: Arc<dyn Host>, mut commands: mpsc::UnboundedR
         }
     }
     listeners.close().await;
+    // The keepers are being stopped as well, and wait a moment for this.
+    let _ = tokio::time::timeout(LAST_WORDS, gateway.audit.flush(None)).await;
     let _ = std::fs::remove_file(crate::ipc::INTERNAL_SOCKET);
     Ok(())
 }

@@ -50,6 +50,9 @@ impl Keeper {
         };
         self.workspace.clear();
         report::idle(pg);
+        if let Some(line) = self.seals.line.take() {
+            pgrx::log!("supabase_mcp audit: {line}");
+        }
         Answer { outcome, untrusted: false, leaving: false }
     }
 

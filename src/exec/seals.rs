@@ -25,6 +25,8 @@ pub(super) struct Seals {
     digests: Vec<[u8; 32]>,
     /// Other rows may have to be sealed before these.
     gap: bool,
+    /// Of the last seal, for the server's log.
+    pub line: Option<String>,
     /// Whether a keeper before this one left rows to seal is not known yet.
     looked: bool,
 }
@@ -113,12 +115,12 @@ impl Seals {
         call.out.clear();
         tx.finish()?;
         let more = sealed.as_ref().is_some_and(|s| s.more);
-        if let Some(Sealed { number, first_id, last_id, hash, .. }) = sealed {
-            pgrx::log!("supabase_mcp audit: seal {number} over rows {first_id} to {last_id}: {hash}");
-        }
+        let line =
+            sealed.map(|Sealed { number, first_id, last_id, hash, .. }| format!("seal {number} over rows {first_id} to {last_id}: {hash}"));
         if !more {
             *self = Seals { looked: true, ..Seals::default() };
         }
+        self.line = line;
         call.out.extend_from_slice(if more { b"true" } else { b"false" });
         Ok(())
     }

@@ -15,7 +15,7 @@ pub(super) fn thread_id() -> i32 {
     unsafe { libc::gettid() }
 }
 
-/// Handlers of an executor or a keeper; then lets signals in, which the postmaster blocked before the fork.
+/// Handlers of an executor or an errand; then lets signals in, which the postmaster blocked before the fork.
 ///
 /// SIGTERM gets Postgres' own `die`, which ends a running statement; a flag would be looked at only after it. SIGINT keeps the handler
 /// that Postgres installs for workers, which cancels the statement.
@@ -28,7 +28,7 @@ pub fn install_for_sql(_: &Pg) {
     }
 }
 
-/// Handlers of a process that runs no SQL of callers: a termination request is a flag, looked at in its main loop.
+/// Handlers of a gateway or a keeper, which run no SQL of callers: a termination request is a flag, looked at in its main loop.
 pub fn install_for_loop(_: &Pg) {
     // SAFETY: as above.
     unsafe {

@@ -19,6 +19,9 @@ use crate::pg::identity::Identity;
 use crate::pg::wait::{self, Interest, WaitSet, Wake};
 use crate::pg::{Pg, PgError, bgw, report, session, signals, timeout};
 
+/// How long a process whose termination is a flag (`signals::install_for_loop`) still takes work: the gateway, which is being stopped with it, has
+/// something to write down.
+const LAST_WORK: Duration = Duration::from_millis(400);
 /// Room for reading: most jobs come whole in one piece of this.
 const PIECE: usize = 16 * 1024;
 
@@ -85,6 +88,8 @@ pub(super) struct Channel {
     /// What is read into.
     piece: Box<[u8]>,
     wait: WaitSet,
+    /// A termination was asked for: what comes until then is still done.
+    leave_at: Option<Instant>,
 }
 
 fn lost(error: std::io::Error) -> PgError {
@@ -100,7 +105,7 @@ impl Channel {
         let last_words = stream.try_clone().map_err(lost)?;
         LAST_WORDS.with(|s| drop(s.set(last_words)));
         timeout::set_peer(pg, stream.as_raw_fd());
-        let mut channel = Channel { stream, decoder: Decoder::new(MAX_FRAME), piece: vec![0; PIECE].into(), wait };
+        let mut channel = Channel { stream, decoder: Decoder::new(MAX_FRAME), piece: vec![0; PIECE].into(), wait, leave_at: None };
         let hello = serde_json::to_vec(&Hello { secret: ticket.secret.clone() }).unwrap_or_default();
         channel.send(pg, &ipc::encode(KIND_HELLO, &hello))?;
         Ok(channel)
@@ -128,6 +133,9 @@ impl Channel {
                 return Ok(Some((job, arguments)));
             }
             if !ready {
+                if self.leave_at.is_some_and(|at| at <= Instant::now()) {
+                    return Ok(None);
+                }
                 ready = self.idle(pg, statistics_due)?;
                 continue;
             }
@@ -145,7 +153,11 @@ impl Channel {
 
     /// Sleeps until there is something to read, which `true` says, or to do.
     fn idle(&mut self, pg: &Pg, statistics_due: &mut Option<Instant>) -> Result<bool, PgError> {
-        let limit = statistics_due.map(|due| due.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        if self.leave_at.is_none() && signals::shutdown_requested(pg) {
+            self.leave_at = Some(Instant::now() + LAST_WORK);
+        }
+        let next = statistics_due.iter().chain(&self.leave_at).min();
+        let limit = next.map(|due| due.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         let woken = self.wait.wait(pg, Interest::Readable, limit)?;
         match woken {
             Wake::TimedOut => {

@@ -1,7 +1,7 @@
 //! The keeper process: answers the gateway's questions about credentials from the tables of one database, and writes its audit trail.
 //!
 //! Connected as the bootstrap superuser, so no caller's SQL ever runs here. Single-threaded; leaves when the gateway closes the socket,
-//! which it does when nobody has asked for a while. Ends with exit code 0 or 1.
+//! which it does when nobody has asked for a while, or shortly after a termination. Ends with exit code 0 or 1.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -25,7 +25,8 @@ pub fn main() -> ! {
 }
 
 fn run(pg: &mut Pg) -> Result<(), PgError> {
-    signals::install_for_sql(pg);
+    // Not in the midst of a batch, and not before the gateway has handed over what it has: each piece of work is short.
+    signals::install_for_loop(pg);
     let ticket = bgw::ticket(pg).ok_or_else(|| PgError::internal("started without a ticket"))?;
     if ticket.form != Form::Keeper {
         return Err(PgError::internal("an executor's ticket in a keeper"));

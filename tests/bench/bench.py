@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import audit  # noqa: E402
 import cluster  # noqa: E402
 import measure  # noqa: E402
 import report  # noqa: E402
@@ -233,6 +234,11 @@ def run(server, program):
     bench.tool_lists()
     bench.many_connections()
     server.sql("select mcp.grant_tools('bench_noisy')")
+    server.sql("select mcp.grant_tools('bench_writer', true)")
+    writer = measure.Load(program, socket, port, token(server, "bench_writer"))
+    switch(server, "max_executors", 8)
+    audit.compare(bench, bench.load, writer, ROUNDS, SECONDS)
+    switch(server, "max_executors", 4)
     bench.neighbours(measure.Load(program, socket, port, token(server, "bench_noisy")))
     gateway = bench.keep("gateway MB", gateway_memory(server))
     executors = [measure.memory(pid) for pid in measure.of_kind(server, "executor")]

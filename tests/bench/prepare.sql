@@ -23,12 +23,19 @@ begin
 end
 $$;
 
+create table bench.counters (
+    id integer primary key,
+    n  bigint not null default 0
+);
+insert into bench.counters select generate_series(1, 1000);
+
 -- The ten are for cold starts: an executor is never shared between roles.
 do $$
 begin
     execute 'create role bench_reader login';
     execute 'create role bench_shared nologin in role bench_reader';
     execute 'create role bench_noisy login';
+    execute 'create role bench_writer login in role bench_reader';
     for n in 1..10 loop
         execute format('create role bench_cold_%s login', n);
         execute format('grant bench_reader to bench_cold_%s', n);
@@ -37,5 +44,6 @@ end
 $$;
 grant usage on schema bench, many to bench_reader;
 grant select on all tables in schema bench, many, public to bench_reader;
+grant update on bench.counters to bench_writer;
 
 vacuum analyze;

@@ -20,6 +20,8 @@ class Table:
 
 
 LATENCY = Table(["", "p50 us", "p99 us", "p99/p50", "calls/s", "beside pgbench", "target", ""], [30, 9, 9, 8, 10, 15, 9, 6])
+# The same figures beside the same calls without the audit trail.
+TRAIL = Table([*LATENCY.names[:5], "beside off", *LATENCY.names[6:]], LATENCY.widths)
 
 
 def latency_row(name, figures, base=None, target=None, by="p50"):
@@ -48,3 +50,12 @@ def single_row(name, value, unit, target=None, digits=1):
     goal = "" if target is None else f"< {target:g} {unit}"
     met = "" if target is None else ("ok" if value < target else "MISSED")
     print(SINGLE.line([name, f"{value:,.{digits}f} {unit}", goal, met]))
+
+
+FACTOR = Table(["", "measured", "target", ""], [60, 14, 14, 6])
+
+
+def factor_row(name, value, least=None):
+    goal = "" if least is None else f">= {least:g} x"
+    met = "" if least is None else ("ok" if value >= least else "MISSED")
+    print(FACTOR.line([name, f"{value:,.2f} x", goal, met]))

@@ -1,0 +1,55 @@
+"""What the audit trail costs: calls that read and calls that write, with the trail on, on and waited for, and off.
+
+Owns the three modes and the order of measuring: the modes take turns, for a machine's speed changes within a run. Uses bench.py's server.
+"""
+
+import report
+
+READ = {"query": "select abalance from pgbench_accounts where aid = %d"}
+WRITE = {"query": "update bench.counters set n = n + 1 where id = %d"}
+MODES = {"off": {"audit": "off"}, "on (default)": {"audit": "on", "audit_reads": "batch"}, "sync": {"audit": "on", "audit_reads": "sync"}}
+
+
+def switch(server, settings):
+    changes = "".join(f"alter system set supabase_mcp.{name} = {value};\n" for name, value in settings.items())
+    server.sql(f"load 'supabase_mcp';\n{changes}select pg_reload_conf();")
+
+
+def measure(server, load, rounds, seconds, arguments, connections, modes):
+    """The median round of each mode."""
+    taken = {mode: [] for mode in modes}
+    for _ in range(rounds):
+        for mode in modes:
+            switch(server, MODES[mode])
+            taken[mode].append(load.run("newline", arguments, connections, seconds, range=1000, token=load.token))
+    return {mode: sorted(figures, key=lambda f: f["per_second"])[rounds // 2] for mode, figures in taken.items()}
+
+
+def compare(bench, reader, writer, rounds, seconds):
+    server, results = bench.server, {}
+    for connections in (1, 8):
+        report.TRAIL.heading(f"audit trail, reading a row by its key, {connections} connection(s), all cores, median of {rounds} rounds")
+        figures = measure(server, reader, rounds, seconds, READ, connections, MODES)
+        for mode, measured in figures.items():
+            results["read", connections, mode] = bench.keep(f"audit {mode} read c{connections}", measured)
+            target = 0.95 if mode == "on (default)" else None
+            report.latency_row(f"audit {mode}", measured, figures["off"] if mode != "off" else None, target, by="per_second")
+        report.TRAIL.heading(f"audit trail, updating a row by its key, {connections} connection(s), all cores, median of {rounds} rounds")
+        figures = measure(server, writer, rounds, seconds, WRITE, connections, ("off", "on (default)"))
+        for mode, measured in figures.items():
+            results["write", connections, mode] = bench.keep(f"audit {mode} write c{connections}", measured)
+            report.latency_row(f"audit {mode}", measured, figures["off"] if mode != "off" else None, by="per_second")
+    switch(server, MODES["on (default)"])
+    report.FACTOR.heading("Writes with the trail: how flushes are shared")
+    off, on, many = (results["write", 1, "off"], results["write", 1, "on (default)"], results["write", 8, "on (default)"])
+    report.factor_row("calls/s at 8 connections beside 1", many["per_second"] / on["per_second"], 4)
+    flush = bench.keep("flush us", flush_time(server))
+    report.factor_row(f"cost at 1 connection, in flushes of {flush:.0f} us", (on["p50"] - off["p50"]) / flush)
+
+
+def flush_time(server):
+    """Microseconds of one flush of the write-ahead log, as Postgres' own tool measures the method in use."""
+    method = server.sql("show wal_sync_method").splitlines()[-1].strip()
+    printed = server.run("pg_test_fsync", "-s", "1", "-f", str(server.data / "pg_test_fsync.out"))
+    line = next(line for line in printed.splitlines() if line.split()[:1] == [method])
+    return float(line.split()[-2])
