@@ -65,11 +65,12 @@ create table mcp._audit (
     answer_us bigint,
     xid xid8,
     committed boolean,
-    objects text
+    objects text,
+    ended timestamptz
 ) partition by range (at);
 comment on table mcp._audit is 'The audit trail as it is written: read it through the view mcp.audit';
 comment on column mcp._audit.id is 'Number of the row in this database: without gaps, in the order of commit';
-comment on column mcp._audit.at is 'When the call came in; of an outcome: when the call was over';
+comment on column mcp._audit.at is 'When the call came in; an outcome has its intent''s, so that both are of the same day';
 comment on column mcp._audit.kind is 'c: a call that could only read; i: the intent of one that may write; o: its outcome; r: calls or logins that were refused; e: an event of the trail itself';
 comment on column mcp._audit.caller is 'Who: a row of mcp._audit_callers; null for outcomes and events';
 comment on column mcp._audit.intent is 'Of an outcome: id of its intent';
@@ -95,6 +96,7 @@ comment on column mcp._audit.run_us is 'Microseconds of its work in the database
 comment on column mcp._audit.answer_us is 'Microseconds from the end of that work until the gateway had the answer';
 comment on column mcp._audit.xid is 'Transaction of the intent; pg_xact_status says what became of it';
 comment on column mcp._audit.committed is 'Of an outcome: what the call did was kept';
+comment on column mcp._audit.ended is 'Of an outcome: when the call was over; of one that was settled: when it was settled';
 comment on column mcp._audit.objects is 'Tables and views that the call touched and how, as JSON: {"shop.orders": ["select", "update"]}';
 
 create table mcp._audit_head (
@@ -132,7 +134,7 @@ comment on column mcp._audit_seals.body is 'SHA-256 over the SHA-256 of each row
 comment on column mcp._audit_seals.previous is 'The hash of the seal before; 32 zero bytes for the first';
 comment on column mcp._audit_seals.hash is 'SHA-256 over previous, number, first_id, last_id, sealed_at (microseconds since 1970), each as 8 bytes, big end first, and body';
 
-create view mcp.audit with (security_barrier) as
+create view mcp.audit as
     select e.id,
            e.at as time,
            pg_catalog.current_database() as database,
@@ -161,9 +163,46 @@ create view mcp.audit with (security_barrier) as
            o.committed,
            coalesce(o.objects, e.objects)::pg_catalog.jsonb as objects,
            o.id as outcome_id,
-           o.at as ended
+           o.ended
       from mcp._audit e
       left join mcp._audit_callers c on c.id operator(pg_catalog.=) e.caller
-      left join mcp._audit o on o.intent operator(pg_catalog.=) e.id and o.kind operator(pg_catalog.=) 'o' and e.kind operator(pg_catalog.=) 'i'
+      left join mcp._audit o on o.intent operator(pg_catalog.=) e.id and o.at operator(pg_catalog.=) e.at and o.kind operator(pg_catalog.=) 'o'
+                             and e.kind operator(pg_catalog.=) 'i'
      where e.kind operator(pg_catalog.<>) 'o';
 comment on view mcp.audit is 'The audit trail: one row a call, refusal or event';
+comment on column mcp.audit.id is 'Number of the row in this database; missing numbers are outcomes, which are part of the row of their intent';
+comment on column mcp.audit.time is 'When the call came in';
+comment on column mcp.audit.database is 'This database';
+comment on column mcp.audit.role is 'The database role that the call ran as; null where the credential stood for nobody';
+comment on column mcp.audit.principal is 'token:<id>, peer:<uid>, password:<role>, jwt:<issuer>:<subject> or anonymous';
+comment on column mcp.audit.token_label is 'The token''s label, or the operating system user''s name';
+comment on column mcp.audit.authentication is 'token, peer, password, jwt or anonymous: what the caller showed';
+comment on column mcp.audit.issuer is 'Issuer of a JSON Web Token';
+comment on column mcp.audit.subject is 'Subject of a JSON Web Token';
+comment on column mcp.audit.client is 'What the client calls itself, and its version';
+comment on column mcp.audit.peer is 'The network address, or the operating system user at the other end of the Unix socket';
+comment on column mcp.audit.request_id is 'The client''s id of the request, as JSON';
+comment on column mcp.audit.trace is 'The traceparent that the client sent';
+comment on column mcp.audit.method is 'tools/call, prompts/get, resources/read, completion/complete or login; of an event of the trail itself: purge or gap';
+comment on column mcp.audit.tool is 'Name of the tool or the prompt, URI of the resource';
+comment on column mcp.audit.arguments is 'The arguments as JSON text, up to supabase_mcp.audit_text_bytes, with hashes in the place of secrets';
+comment on column mcp.audit.arguments_bytes is 'Length of the arguments as they came';
+comment on column mcp.audit.arguments_digest is 'SHA-256 of the arguments as they came';
+comment on column mcp.audit.queryid is 'Postgres'' identifier of the last statement, where compute_query_id is on';
+comment on column mcp.audit.mode is 'write: the call could write, and its intent was recorded before it began; or read';
+comment on column mcp.audit.outcome is 'ok, error, cancelled, timeout, disconnected, refused, terminated, or open while it runs; null for events';
+comment on column mcp.audit.sqlstate is 'SQLSTATE of an error';
+comment on column mcp.audit.rule is 'What refused or ended the call: a limit, a missing right, the kind of error';
+comment on column mcp.audit.times is 'How many like refusals this row stands for';
+comment on column mcp.audit.rows is 'Rows in the answer';
+comment on column mcp.audit.bytes is 'Length of the answer''s result';
+comment on column mcp.audit.changed is 'Rows inserted, updated and deleted by table';
+comment on column mcp.audit.wal_bytes is 'Write-ahead log that the call''s process wrote, in bytes';
+comment on column mcp.audit.queue_us is 'Microseconds from the request to the start of its work: login, waiting for a process, recording the intent';
+comment on column mcp.audit.run_us is 'Microseconds of its work in the database';
+comment on column mcp.audit.answer_us is 'Microseconds from the end of that work until the gateway had the answer';
+comment on column mcp.audit.xid is 'Transaction of a call that could write';
+comment on column mcp.audit.committed is 'What the call did was kept';
+comment on column mcp.audit.objects is 'Tables and views that the call touched, and how';
+comment on column mcp.audit.outcome_id is 'Number of the row that holds the outcome of a call that could write';
+comment on column mcp.audit.ended is 'When a call that could write was over';

@@ -101,10 +101,10 @@ declare
 begin
     select h.* into strict head from mcp._audit_head h for update;
     for orphan in
-        select e.id, e.xid, mcp._audit_xact(e.xid) as status
+        select e.id, e.at, e.xid, mcp._audit_xact(e.xid) as status
           from mcp._audit e
          where e.id > head.settled_id and e.kind = 'i'
-           and not exists (select from mcp._audit o where o.intent = e.id and o.kind = 'o')
+           and not exists (select from mcp._audit o where o.intent = e.id and o.at = e.at and o.kind = 'o')
          order by e.id
     loop
         -- A process that outlived its gateway may still be at it.
@@ -112,10 +112,11 @@ begin
             oldest := least(oldest, orphan.id);
             continue;
         end if;
-        perform mcp._audit_partition(current_date);
+        -- Its day may have been let go meanwhile.
+        perform mcp._audit_partition((orphan.at at time zone 'UTC')::date);
         settled := settled + 1;
-        insert into mcp._audit (id, at, kind, intent, outcome, rule, committed)
-        values (head.last_id + settled, clock_timestamp(), 'o', orphan.id, 'terminated', 'settled by pg_xact_status', orphan.status = 'committed');
+        insert into mcp._audit (id, at, kind, intent, outcome, rule, committed, ended)
+        values (head.last_id + settled, orphan.at, 'o', orphan.id, 'terminated', 'settled by pg_xact_status', orphan.status = 'committed', clock_timestamp());
     end loop;
     update mcp._audit_head h set last_id = head.last_id + settled, settled_id = coalesce(oldest - 1, head.last_id + settled);
     return jsonb_build_object('settled', settled, 'oldest_open', oldest);

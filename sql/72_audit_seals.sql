@@ -41,7 +41,8 @@ return pg_catalog.concat_ws(E'\t',
     coalesce(r.answer_us::text, E'\\N'),
     coalesce(r.xid::text, E'\\N'),
     case when r.committed then 't' when not r.committed then 'f' else E'\\N' end,
-    mcp._audit_field(r.objects));
+    mcp._audit_field(r.objects),
+    coalesce(pg_catalog.translate(pg_catalog.to_json(pg_catalog.timezone('UTC', r.ended))::text, 'T"', ' ') operator(pg_catalog.||) '+00', E'\\N'));
 comment on function mcp._audit_line(mcp._audit) is
     'A row of the audit trail as COPY (select * from mcp._audit) TO writes it where TimeZone is UTC and DateStyle ISO, without the newline';
 

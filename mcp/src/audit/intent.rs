@@ -17,7 +17,7 @@ use crate::types::Facts;
 /// How a call with an intent ended.
 #[derive(Debug, Clone)]
 pub struct End {
-    pub at: SystemTime,
+    pub ended: SystemTime,
     pub outcome: Outcome,
     pub sqlstate: Option<String>,
     pub rule: Option<String>,
@@ -29,10 +29,11 @@ pub struct End {
 
 impl End {
     pub fn new(outcome: Outcome) -> End {
-        End { at: SystemTime::now(), outcome, sqlstate: None, rule: None, facts: None, bytes: None, queue_us: None, answer_us: None }
+        End { ended: SystemTime::now(), outcome, sqlstate: None, rule: None, facts: None, bytes: None, queue_us: None, answer_us: None }
     }
 
-    pub fn row(&self, intent: i64) -> Row<'_> {
+    /// `at`: when the call came in; an outcome stands on the day of its intent.
+    pub fn row(&self, intent: i64, at: SystemTime) -> Row<'_> {
         let facts = self.facts.as_deref();
         Row {
             intent: Some(intent),
@@ -49,7 +50,8 @@ impl End {
             answer_us: self.answer_us,
             committed: Some(facts.is_some_and(|f| f.committed)),
             objects: facts.map(|f| f.objects.as_str()),
-            ..Row::new('o', self.at)
+            ended: Some(self.ended),
+            ..Row::new('o', at)
         }
     }
 }
@@ -65,11 +67,14 @@ enum State {
 }
 
 /// What the journal knows of an intent.
-pub struct Slot(Mutex<State>);
+pub struct Slot {
+    pub at: SystemTime,
+    state: Mutex<State>,
+}
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The intent is on disk. Returns how its call ended, if it has.
@@ -112,9 +117,9 @@ pub struct Intent {
 }
 
 impl Intent {
-    pub fn new(journal: Arc<Journal>) -> Intent {
+    pub fn new(journal: Arc<Journal>, at: SystemTime) -> Intent {
         let (sender, word) = oneshot::channel();
-        Intent { journal, slot: Arc::new(Slot(Mutex::new(State::Pending(Some(sender))))), word: Some(word) }
+        Intent { journal, slot: Arc::new(Slot { at, state: Mutex::new(State::Pending(Some(sender))) }), word: Some(word) }
     }
 
     pub fn slot(&self) -> Arc<Slot> {
@@ -136,7 +141,7 @@ impl Intent {
             State::Written(id) => {
                 let id = *id;
                 drop(state);
-                Some(self.journal.outcome(id, &end))
+                Some(self.journal.outcome(id, self.slot.at, &end))
             }
             _ => {
                 *state = State::Ended(Box::new(end));

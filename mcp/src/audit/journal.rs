@@ -179,7 +179,7 @@ impl Journal {
 
     /// Has an intent written at once.
     pub fn intend(self: &Arc<Journal>, row: &Row, who: &Arc<Who>) -> Intent {
-        let intent = Intent::new(self.clone());
+        let intent = Intent::new(self.clone(), row.at);
         let mut state = self.lock();
         self.add(&mut state, row, Some(who));
         let place = state.pending.rows - 1;
@@ -189,15 +189,15 @@ impl Journal {
     }
 
     /// Has an outcome written at once.
-    pub fn outcome(&self, intent: i64, end: &End) -> oneshot::Receiver<()> {
+    pub fn outcome(&self, intent: i64, at: SystemTime, end: &End) -> oneshot::Receiver<()> {
         let (sender, written) = oneshot::channel();
         let mut state = self.lock();
-        self.add_outcome(&mut state, intent, end, Some(sender));
+        self.add_outcome(&mut state, intent, at, end, Some(sender));
         written
     }
 
-    fn add_outcome(&self, state: &mut State, intent: i64, end: &End, sender: Option<oneshot::Sender<()>>) {
-        self.add(state, &end.row(intent), None);
+    fn add_outcome(&self, state: &mut State, intent: i64, at: SystemTime, end: &End, sender: Option<oneshot::Sender<()>>) {
+        self.add(state, &end.row(intent, at), None);
         let place = state.pending.rows - 1;
         state.pending.waiters.push((place, Waiter::Outcome(intent, sender)));
         self.hurry(state);
@@ -329,7 +329,7 @@ impl Journal {
                 Waiter::Intent(slot) => {
                     let id = first + i64::try_from(place).unwrap_or(0);
                     match slot.written(id) {
-                        Some(end) => self.add_outcome(&mut state, id, &end, None),
+                        Some(end) => self.add_outcome(&mut state, id, slot.at, &end, None),
                         None if slot.is_left() => self.unsettled.store(true, Ordering::Relaxed),
                         None => drop(state.running.insert(id)),
                     }

@@ -9,7 +9,7 @@ use chrono::DateTime;
 use serde_json::{Map, Value};
 
 /// Columns behind the id.
-pub const COLUMNS: [&str; 27] = [
+pub const COLUMNS: [&str; 28] = [
     "at",
     "kind",
     "caller",
@@ -37,6 +37,7 @@ pub const COLUMNS: [&str; 27] = [
     "xid",
     "committed",
     "objects",
+    "ended",
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +70,7 @@ pub struct Row<'a> {
     pub xid: Option<u64>,
     pub committed: Option<bool>,
     pub objects: Option<&'a str>,
+    pub ended: Option<SystemTime>,
 }
 
 impl Row<'_> {
@@ -101,6 +103,7 @@ impl Row<'_> {
             xid: None,
             committed: None,
             objects: None,
+            ended: None,
         }
     }
 
@@ -134,6 +137,13 @@ impl Row<'_> {
         line.count(self.xid);
         line.flag(self.committed);
         line.text(self.objects.filter(|text| !text.is_empty()));
+        match self.ended {
+            Some(ended) => {
+                line.out.push(b'\t');
+                clock.append(line.out, ended);
+            }
+            None => line.null(),
+        }
         line.out.push(b'\n');
     }
 }
