@@ -192,7 +192,11 @@ begin
             return (select mcp._audit_seal_json(s) from mcp._audit_seals s where s.number = sealed.number);
         end if;
         seal := mcp._audit_seal_table(sealed.last_id + 1, last);
-        seal.marks := substr(marks, 1 + octet_length(known));
+        if seal.marks <> substr(marks, 1 + octet_length(known)) then
+            -- What was written is not there to be hashed any more: a body that nothing fits, and the marks say which row it is.
+            seal.marks := substr(marks, 1 + octet_length(known));
+            seal.body := sha256(seal.marks);
+        end if;
     end if;
     return mcp._audit_add_seal(seal);
 end

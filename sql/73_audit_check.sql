@@ -56,15 +56,17 @@ declare
     seal mcp._audit_seals;
     misfit record;
     fault record;
-    firsts constant bigint[] := (select array_agg(s.first_id order by s.number) from mcp._audit_seals s where s.number between first_seal and last_seal);
+    first_id constant bigint := (select s.first_id from mcp._audit_seals s where s.number = first_seal);
     last_id constant bigint := (select s.last_id from mcp._audit_seals s where s.number = last_seal);
 begin
     with r as materialized (
-        select width_bucket(e.id, firsts) + first_seal - 1 as number, e.id, mcp._audit_digest(e) as digest,
+        -- The array is no variable, which would be copied for each row.
+        select width_bucket(e.id, (select array_agg(s.first_id order by s.number) from mcp._audit_seals s where s.number between first_seal and last_seal))
+                   + first_seal - 1 as number, e.id, mcp._audit_digest(e) as digest,
                case when e.caller is not null and (c.id is null or c.id = any (changed_callers)) then e.id end as bad_caller
           from mcp._audit e
           left join mcp._audit_callers c on c.id = e.caller
-         where e.id between firsts[1] and last_id
+         where e.id between first_id and last_id
     ), g as (
         select r.number, count(*) as rows, sha256(string_agg(r.digest, '' order by r.id, r.digest)) as body,
                string_agg(substr(r.digest, 1, 8), '' order by r.id, r.digest) as marks, min(r.bad_caller) as bad_caller
