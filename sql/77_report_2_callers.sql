@@ -146,7 +146,7 @@ begin
                 select s from unnest(array[case when edge.inherits then case stages[place] when 0 then 0 else 2 end end,
                                            case when edge.sets and setting and (place = 1 or stages[place] = 1) then 1 end]) s
                  where s is not null
-                   and not exists (select from unnest(found, stages) f (role, stage) where f.role = edge.role and f.stage in (s, 0))
+                   and not exists (select from unnest(found, stages) f (role, stage) where f.role = edge.role and (f.stage = s or s = 2 and f.stage = 0))
             loop
                 found := found || edge.role;
                 stages := stages || stage;
