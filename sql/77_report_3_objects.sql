@@ -100,6 +100,10 @@ as $$
     )
     select o.kind, o.class, o.id, o.name, o.schema, o.owner, o.remark, g.grantee, g.grantor, g.privileges
       from granted g join objects o on o.class = g.class and o.id = g.id
+    union all
+    -- An owner who took all rights from himself can give them back.
+    select o.kind, o.class, o.id, o.name, o.schema, o.owner, o.remark, o.owner, null, '{}'
+      from objects o where o.ordinary and o.owner is not null and not exists (select from aclexplode(o.acl) a where a.grantee = o.owner)
 $$;
 comment on function mcp._report_grants() is
     'Every grant of this database: an object, to whom (0 for PUBLIC), by whom, and what; those on columns with the columns';

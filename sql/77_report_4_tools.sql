@@ -23,7 +23,7 @@ begin
                coalesce(p.proacl, acldefault('f', p.proowner)), p.provolatile = 'v', k.ours and f.directive -> 'sql' = 'true', p.prosecdef
           from unnest(functions, mcp._read_directives(comments)) f (oid, directive)
           join pg_proc p on p.oid = f.oid
-          join pg_roles a on a.rolname = 'mcp_admin'
+         cross join lateral (select coalesce((select r.oid from pg_roles r where r.rolname = 'mcp_admin'), 10) as oid) a
          cross join lateral (select p.pronamespace = 'mcp'::regnamespace as ours, coalesce(f.directive ->> 'kind', 'tool') as kind,
                                     case when p.pronamespace = 'mcp'::regnamespace then p.proname::text else coalesce(f.directive ->> 'name', p.proname) end as tool) k
          where f.directive is not null

@@ -6,18 +6,34 @@ create function mcp._report_limits(role oid, tool text) returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    -- Of the role, of its tokens, and of everybody; for a tool those that name it, else those that name none.
-    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-                         'of', case when l.role is not null then 'role' when l.token is not null then 'token ' || l.token else 'all callers' end,
-                         'calls_per_minute', l.calls_per_minute, 'burst', l.burst, 'max_concurrent', l.max_concurrent, 'max_rows', l.max_rows,
-                         'max_bytes', l.max_bytes, 'max_seconds', l.max_seconds, 'queue_seconds', l.queue_seconds, 'read_only', nullif(l.read_only, false)))
-                     order by l.role nulls last, l.token nulls last)
-      from mcp.limits l
-     where l.tool is not distinct from _report_limits.tool
-       and (l.role = _report_limits.role
-            or l.role is null and (l.token is null or exists (select from mcp.tokens t where t.id = l.token and t.role = _report_limits.role)))
+    -- Of the role, of its tokens, and of everybody; for a tool those that name it, else those that name none, and what ALTER ROLE gave it. Of settings
+    -- those alone that limit: others may be secrets.
+    with limits (place, item) as (
+        select row_number() over (order by l.role nulls last, l.token nulls last),
+               jsonb_strip_nulls(jsonb_build_object(
+                   'of', case when l.role is not null then 'role' when l.token is not null then 'token ' || l.token else 'all callers' end,
+                   'calls_per_minute', l.calls_per_minute, 'burst', l.burst, 'max_concurrent', l.max_concurrent, 'max_rows', l.max_rows,
+                   'max_bytes', l.max_bytes, 'max_seconds', l.max_seconds, 'queue_seconds', l.queue_seconds, 'read_only', nullif(l.read_only, false)))
+          from mcp.limits l
+         where l.tool is not distinct from _report_limits.tool
+           and (l.role = _report_limits.role
+                or l.role is null and (l.token is null or exists (select from mcp.tokens t where t.id = l.token and t.role = _report_limits.role)))
+        union all
+        select 0, jsonb_build_object('of', 'settings of the role') || s.settings
+                  || case when r.rolconnlimit = -1 then '{}' else jsonb_build_object('connection_limit', r.rolconnlimit) end
+          from pg_roles r
+         cross join lateral (
+               select coalesce(jsonb_object_agg(split_part(c, '=', 1), substr(c, strpos(c, '=') + 1) order by d.setdatabase), '{}') as settings
+                 from pg_db_role_setting d cross join lateral unnest(d.setconfig) c
+                where d.setrole = r.oid and (d.setdatabase = 0 or d.setdatabase = (select b.oid from pg_database b where b.datname = current_database()))
+                  and (starts_with(c, 'supabase_mcp.')
+                       or split_part(c, '=', 1) in ('statement_timeout', 'transaction_timeout', 'lock_timeout', 'default_transaction_read_only', 'transaction_read_only', 'temp_file_limit',
+                                                    'work_mem', 'search_path'))) s
+         where r.oid = _report_limits.role and _report_limits.tool is null and (s.settings <> '{}' or r.rolconnlimit <> -1)
+    )
+    select jsonb_agg(l.item order by l.place) from limits l
 $$;
-comment on function mcp._report_limits(oid, text) is 'The limits that mcp.set_limit put on a role''s calls: of one tool, or, without it, of all';
+comment on function mcp._report_limits(oid, text) is 'The limits of a role''s calls: what mcp.set_limit says of one tool, or, without it, of all, and what ALTER ROLE gave the role';
 
 create function mcp._report_access(wanted oid)
 returns table (role name, ways text[], kind text, object text, privileges text[], through text, grantor name, row_security text, policies text[],

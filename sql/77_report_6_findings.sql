@@ -70,7 +70,8 @@ begin
         select 14, 'note', k.role, 'has tokens that were not used for 90 days', k.shown
           from credentials k where k.kind = 'token' and k.live and k.last_used_at < now() - interval '90 days'
         union all
-        select 15, 'note', k.role, 'has credentials that do not count any more', k.shown from credentials k where not k.live
+        select 15, 'note', k.role, case when k.role is null then 'credentials are left of roles that are gone' else 'has credentials that do not count any more' end, k.shown
+          from credentials k where not k.live
         union all
         select 16, 'note', c.name, 'has credentials, and every call is refused', c.refusal from callers c where c.refusal is not null
         union all

@@ -84,8 +84,10 @@ begin
       from (select g.*, row_number() over () as n from mcp._report_findings(wanted) g) f;
 
     return mcp._report_head('Who could: access through the MCP server')
-           || E'\nEvery role that a credential stands for, what it may call and what it may touch in this database. Other databases have reports of their own.'
-              ' Names are written as they are in SQL; `\\u0060` stands for a character that would not show.\n'
+           || E'\n' || case when wanted is null then 'Every role that a credential stands for'
+                            else 'One role, ' || mcp._report_code(pg_get_userbyid(wanted)) || case when summary is null then ', for which no live credential stands' else '' end end
+           || ', what it may call and what it may touch in this database. Other databases have reports of their own.'
+           || E' Names are written as they are in SQL; `\\u0060` stands for a character that would not show.\n'
            || E'\n## Summary\n\n'
            || mcp._report_table(array['role', 'served', 'ways in', 'tools', 'free SQL', 'may read', 'may change'], summary)
            || coalesce(sections, '')

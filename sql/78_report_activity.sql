@@ -20,6 +20,8 @@ returns table (id bigint, "time" timestamptz, role text, principal text, token_l
                writes boolean, outcome text, sqlstate text, rule text, times bigint, changed jsonb, objects jsonb, committed boolean)
 language sql stable rows 100000
 set search_path = pg_catalog, pg_temp
+set jit = off
+set work_mem = '64MB'
 as $$
     -- Events have neither an outcome nor anybody who made them.
     select a.id, a.time, a.role, a.principal, a.token_label, a.authentication, a.client, a.peer, a.method, a.tool, a.mode = 'write', a.outcome, a.sqlstate, a.rule,
@@ -51,6 +53,7 @@ returns table (role text, principal text, token_label text, authentication text,
 language plpgsql stable rows 100
 set search_path = pg_catalog, pg_temp
 set jit = off
+set work_mem = '64MB'
 as $$
 #variable_conflict use_column
 begin

@@ -39,6 +39,7 @@ create function mcp.report_activity_page("from" timestamptz, "to" timestamptz de
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set jit = off
+set work_mem = '64MB'
 as $$
 #variable_conflict use_column
 declare
@@ -75,7 +76,7 @@ begin
            max(f.total),
            string_agg(E'\n### ' || coalesce(mcp._report_code(f.principal), 'Nobody: failed logins with a ' || mcp._report_code(f.authentication))
                       || coalesce(' as role ' || mcp._report_code(f.role), '') || E'\n\n'
-                      || coalesce('- Token: ' || mcp._report_code(f.token_label) || E'\n', '')
+                      || coalesce('- Label: ' || mcp._report_code(f.token_label) || E'\n', '')
                       || format(E'- Calls: %s, of which %s could write; errors: %s; refusals: %s; without end: %s; failed logins: %s\n', f.calls, f.writes, f.errors, f.refusals, f.open, f.failed_logins)
                       || format(E'- From %s to %s\n', mcp._report_time(f.first_time), mcp._report_time(f.last_time))
                       || coalesce('- Rows changed: ' || mcp._report_changed(f.changed, most) || E'\n', '')
@@ -136,7 +137,7 @@ begin
            || E'\n## The trail\n\n' || mcp._report_verified("from", "to")
            || E'\n### Gaps and purges\n\n' || mcp._report_table('{time,record,event,about}', events, happened, rest)
            || E'\n## Totals\n\n' || totals
-           || E'\n' || mcp._report_table(array['principal', 'token', 'role', 'calls', 'could write', 'errors', 'refusals', 'failed logins', 'first', 'last'], summary, callers, 'mcp.report_activity has all')
+           || E'\n' || mcp._report_table(array['principal', 'label', 'role', 'calls', 'could write', 'errors', 'refusals', 'failed logins', 'first', 'last'], summary, callers, 'mcp.report_activity has all')
            || E'\n## Changes by table\n\n' || mcp._report_table(array['table', 'inserted', 'updated', 'deleted', 'calls', 'by'], changes, changed_tables, rest)
            || E'\n## Calls that ended without a word\n\nThey could write, and their process was ended, or nothing is known of their end.\n\n'
            || mcp._report_table(array['time', 'record', 'principal', 'tool', 'outcome', 'what became of it', 'sent'], unfinished, unended, rest)

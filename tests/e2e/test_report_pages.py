@@ -159,6 +159,37 @@ def test_a_quiet_time_is_a_page_too(site, trail):
     assert "- Calls: 0, of which 0 could write" in page and page.count("None.\n") == 7
 
 
+VERIFY = """
+do $$ begin
+    if to_regprocedure('mcp.audit_verify(timestamptz, timestamptz)') is not null then
+        alter extension supabase_mcp drop function mcp.audit_verify(timestamptz, timestamptz);
+        drop function mcp.audit_verify(timestamptz, timestamptz);
+    end if;
+end $$"""
+
+
+@pytest.mark.parametrize("ok, problem, said", [
+    ("true", None, "**Verified**: no record of this period was changed, removed or inserted since it was sealed.\n\n- seals: `3`\n- last hash: `ab`\n"),
+    ("false", "row 7 was changed\n| <b>", "**Not intact**: `row 7 was changed\\u000a\\u007c \\u003cb>`.\n\n- seals: `3`\n- last hash: `ab`\n"),
+    (None, None, "Not verified: `auditor` may not call mcp.audit_verify.\n"),
+    ("absent", None, "Not verified: this server has no mcp.audit_verify.\n")])
+def test_the_page_says_whether_the_trail_verifies(site, trail, ok, problem, said):
+    """Of any verification that has this signature: it is put in the place of the real one, and goes with the transaction."""
+    with site.connect(autocommit=False) as connection:
+        connection.execute(VERIFY)
+        if ok != "absent":
+            connection.execute(sql.SQL("create function mcp.audit_verify(a timestamptz, b timestamptz, out ok boolean, out problem text, out seals bigint, out last_hash text,"
+                                       " out first_bad_row bigint) language sql as {}").format(
+                sql.Literal(f"select {ok or 'true'} and a = '{trail[0].isoformat()}'::timestamptz, " + (site.value("select quote_literal(%s::text)", [problem]) if problem else "null::text")
+                            + ", 3::bigint, 'ab'::text, null::bigint")))
+            connection.execute("revoke all on function mcp.audit_verify from public" if ok is None else "grant execute on function mcp.audit_verify to mcp_auditor")
+        connection.execute("set local session authorization auditor")
+        page = connection.execute("select mcp.report_activity_page(%s, %s)", trail).fetchone()[0]
+        connection.rollback()
+    check_page(page)
+    assert page.split("\n## The trail\n\n")[1].startswith(said + "\n### Gaps and purges\n"), page
+
+
 @pytest.mark.parametrize("period", [(START, START), (START, START - timedelta(1)), (None, START), (START, None)])
 def test_a_period_has_a_beginning_and_an_end(site, period):
     for function in ("report_activity", "report_activity_page"):

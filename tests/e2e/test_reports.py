@@ -162,6 +162,31 @@ def test_limits_stand_with_the_role_and_with_the_tool(site):
     assert rows[0]["limits"] == [{"of": f"token {token}", "read_only": True}]
     assert next(row for row in rows if row["object"] == "list_tables")["limits"] == [{"of": "role", "max_rows": 3}]
     assert next(row for row in rows if row["object"] == "list_schemas")["limits"] is None
+    site.sql("alter role builder set statement_timeout = '5s'; alter role builder set app.secret = 'not to be told'; alter role builder connection limit 4;"
+             " alter role builder in database postgres set work_mem = '1MB'")
+    rows = access(site, "builder")
+    assert rows[0]["limits"] == [{"of": "settings of the role", "statement_timeout": "5s", "work_mem": "1MB", "connection_limit": 4}]
+    assert "not to be told" not in str(rows)
+
+
+def test_an_owner_is_told_of_with_and_without_rights(site):
+    site.sql("create table public.kept (id int); create table public.renounced (id int); alter table public.kept owner to builder; alter table public.renounced owner to builder;"
+             " revoke all on public.renounced from builder; grant select on public.renounced to outsider")
+    rows = {row["object"]: row for row in access(site, "builder") if row["kind"] == "table"}
+    assert rows["public.kept"]["through"] == "owner" and {"SELECT", "DELETE", "TRIGGER"} <= set(rows["public.kept"]["privileges"])
+    assert (rows["public.renounced"]["through"], rows["public.renounced"]["privileges"]) == ("owner", [])
+    assert next(row for row in access(site, "outsider") if row["object"] == "public.renounced")["privileges"] == ["SELECT"]
+
+
+def test_grants_on_what_came_with_the_server_are_shown(site):
+    before = {row["object"] for row in access(site, "outsider")}
+    assert not [name for name in before if name.startswith(("pg_catalog", "information_schema", "pg_"))]
+    site.sql("grant select on pg_catalog.pg_authid to public; grant execute on function pg_catalog.pg_ls_dir(text) to outsider; grant select on mcp.tokens to public")
+    try:
+        rows = {row["object"]: row["through"] for row in access(site, "outsider") if row["object"] not in before}
+        assert rows == {"pg_catalog.pg_authid": "PUBLIC", "pg_ls_dir(text)": "granted", "mcp.tokens": "PUBLIC"}
+    finally:
+        site.sql("revoke select on pg_catalog.pg_authid from public; revoke execute on function pg_catalog.pg_ls_dir(text) from outsider; revoke select on mcp.tokens from public")
 
 
 def membership(site, rng, roles):
