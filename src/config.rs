@@ -16,6 +16,7 @@ use crate::pg::{PgError, Tx, guc, server};
 
 mod audit;
 mod jwt;
+mod metrics;
 mod offer;
 
 static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
@@ -238,6 +239,7 @@ pub fn define() {
     );
     jwt::define();
     audit::define();
+    metrics::define();
     offer::define();
     server::reserve_prefix();
 }
@@ -328,6 +330,7 @@ pub fn gateway(preloaded: bool) -> Config {
         privileged_roles: list(&PRIVILEGED_ROLES),
         locked_settings: list(&LOCKED_SETTINGS),
         peer_equal_names: PEER_EQUAL_NAMES.get(),
+        metrics: metrics::are_served(),
         jwt: jwt::rules(),
         audit: audit::settings(),
     }

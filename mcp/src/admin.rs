@@ -1,4 +1,4 @@
-//! The administrator's switches: `mcp.status()`, `mcp.drain()`, `mcp.off()` and `mcp.on()`, as they arrive on the private socket.
+//! The administrator's switches: `mcp.status()`, `mcp.drain()`, `mcp.off()` and `mcp.on()`, and the questions of the statistics, as they arrive on the private socket.
 //!
 //! Runs on the gateway's runtime thread. Who may use them is decided where they are SQL functions: by GRANT. Everything counts at once.
 
@@ -34,6 +34,10 @@ impl Admin for Gateway {
             "drain" => self.drain(command.database).await,
             "off" => self.switch(true).await,
             "on" => self.switch(false).await,
+            "stat_tools" => self.report(move |stats, _| stats.tools(&command.database.unwrap_or_default())).await,
+            "stat_callers" => self.report(move |stats, _| stats.callers(&command.database.unwrap_or_default())).await,
+            "stat_gateway" => self.report(|stats, events| stats.server(events)).await,
+            "stat_reset" => self.reset_statistics().await,
             other => json!({"error": format!("unknown command \"{other}\"")}),
         };
         answer.to_string().into_bytes()

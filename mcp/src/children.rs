@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::host::{Demand, Host, SpawnError};
 use crate::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_ADMIN, KIND_HELLO, KIND_REPLY};
+use crate::notices::{Event, Notices};
 use crate::process::Process;
 use crate::types::{AdminCommand, Form, Hello, Ticket};
 
@@ -38,6 +39,7 @@ pub struct Children {
     /// Orders hellos and authentications; see [`Children::tick`].
     epoch: AtomicU64,
     make_room: OnceLock<MakeRoom>,
+    pub notices: Notices,
     /// Each held by the first of those who found no free slot; the others wait behind, in the order of their coming. Keepers go first:
     /// calls that hold an executor may be waiting for one.
     keepers: tokio::sync::Mutex<()>,
@@ -56,6 +58,7 @@ pub trait Admin: Send + Sync + 'static {
 impl Children {
     pub fn new(host: Arc<dyn Host>) -> Children {
         Children {
+            notices: Notices::new(host.clone()),
             host,
             expected: Mutex::default(),
             epoch: AtomicU64::new(1),
@@ -90,7 +93,10 @@ impl Children {
         }
         let begun = Instant::now();
         let last_moment = begun + LINE_LIMIT;
-        let Ok(_turn) = timeout_at(last_moment, line.lock()).await else { return Err(SpawnError::NoSlot) };
+        let Ok(_turn) = timeout_at(last_moment, line.lock()).await else {
+            self.notices.note(Event::NoWorkerSlot, None);
+            return Err(SpawnError::NoSlot);
+        };
         loop {
             if form == Form::Keeper || is_empty(&self.keepers) {
                 match self.start_once(database, role, form).await {
@@ -102,6 +108,7 @@ impl Children {
                 }
             }
             if Instant::now() >= last_moment.min(begun.max(self.last_progress()) + SLOT_LIMIT) {
+                self.notices.note(Event::NoWorkerSlot, None);
                 return Err(SpawnError::NoSlot);
             }
             tokio::time::sleep(SLOT_RETRY).await;

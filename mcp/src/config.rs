@@ -62,6 +62,8 @@ pub struct Config {
     pub locked_settings: Vec<String>,
     /// A peer's operating system name stands for the role of the same name.
     pub peer_equal_names: bool,
+    /// The statistics are at `/metrics`.
+    pub metrics: bool,
     /// Who may come with a JSON Web Token.
     pub jwt: Jwt,
     pub audit: audit::Settings,
@@ -104,6 +106,7 @@ impl Default for Config {
             privileged_roles: vec![],
             locked_settings: vec![],
             peer_equal_names: false,
+            metrics: false,
             jwt: Jwt::default(),
             audit: audit::Settings::default(),
         }

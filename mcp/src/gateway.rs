@@ -17,14 +17,18 @@ use crate::error::{CallError, Kind};
 use crate::host::{Demand, Host, Level};
 use crate::keepers::Keepers;
 use crate::limits::{Limits, Pass, Terms};
+use crate::listen::Places;
 use crate::logins::{LoginError, Logins};
 use crate::pool::{Lease, Pool};
 use crate::process::{Lost, Said};
 use crate::scheduler::Key;
+use crate::stats::Stats;
 use crate::supabase;
 use crate::types::{Ask, Form, Job, JobKind, Outcome, Reply, Word};
 use crate::uses::Uses;
+use accounts::Tally;
 
+mod accounts;
 mod entry;
 
 /// How often one call may be turned back by changes of roles or settings before it is given up.
@@ -96,6 +100,8 @@ pub struct Gateway {
     uses: Uses,
     pub audit: Audit,
     pub counters: Counters,
+    pub stats: Arc<Stats>,
+    pub places: Arc<Places>,
     pub started: Instant,
     /// Switched off by an administrator; see `admin`.
     pub off: AtomicBool,
@@ -132,6 +138,8 @@ impl Gateway {
             children,
             host,
             counters: Counters::default(),
+            stats: Arc::default(),
+            places: Arc::default(),
             started: Instant::now(),
             off: AtomicBool::new(false),
             draining: std::sync::Mutex::default(),
@@ -174,6 +182,7 @@ impl Gateway {
             let config = self.config();
             self.pool.sweep(&config);
             self.limits.sweep();
+            self.children.notices.flush();
             if handed_over.elapsed() >= HAND_OVER_USES {
                 handed_over = Instant::now();
                 self.hand_over_uses(|_| true).await;
@@ -261,7 +270,8 @@ impl Gateway {
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
         let config = self.config();
         let mut entry = Entry::open(&self.audit, request, &config.audit);
-        let mut answer = self.attempt(caller, request, cancel, &mut entry).await;
+        let mut tally = Tally::new(&self.stats, caller, request);
+        let mut answer = self.attempt(caller, request, cancel, &mut entry, &mut tally).await;
         if let Err(refused) = &answer {
             entry.refused(refused);
         } else if let Ok(given) = &mut answer
@@ -269,6 +279,7 @@ impl Gateway {
         {
             *given = error.into();
         }
+        tally.close(&answer);
         if caller.supabase_texts
             && request.kind == JobKind::Call
             && let Ok(answer) = &mut answer
@@ -287,6 +298,7 @@ impl Gateway {
         request: &Request<'_>,
         cancel: &CancellationToken,
         entry: &mut Entry<'_>,
+        tally: &mut Tally<'_>,
     ) -> Result<Answer, LoginError> {
         let mut login = self.login(caller, false).await?;
         let mut held: Option<Lease> = None;
@@ -301,6 +313,7 @@ impl Gateway {
             if let Err(error) = entry.known(caller, &principal) {
                 return Ok(error.into());
             }
+            tally.principal = Some(principal.clone());
             if self.is_draining(principal.database) {
                 return Ok(CallError::new(Kind::Unavailable, "the database is being drained").hint("Try again later.").into());
             }
@@ -341,6 +354,7 @@ impl Gateway {
                     Some(Ok(lease)) => lease,
                 },
             };
+            tally.cold |= lease.cold;
             lease.hold(passed.as_ref().map(|(_, pass)| pass.clone()).unwrap_or_default());
             if lease.ready_at() > login.verified_at {
                 // The process began after the login was read: it cannot know of changes in between.
@@ -363,6 +377,7 @@ impl Gateway {
                 ask: entry.is_asked(),
             };
             entry.sent();
+            tally.running = Some(Instant::now());
             let mut said = unless_cancelled(cancel, lease.run(&job, request.arguments)).await;
             while let Some(Ok(Said::Asks(ask))) = said {
                 // Its state is large, and most calls only read.
@@ -384,6 +399,7 @@ impl Gateway {
                     Err(error) => return Ok(error.into()),
                 },
                 Ok((reply, payload)) => {
+                    tally.learn(reply.facts.as_deref(), entry.may_write());
                     entry.answered(reply.facts);
                     return Ok(Answer { payload, is_error: reply.outcome == Outcome::Error, untrusted: reply.untrusted, text: None });
                 }

@@ -32,6 +32,8 @@ use crate::query::Asked;
 use crate::shortcut::Shortcut;
 use crate::{authorization, newline, oauth, origin, query};
 
+mod metrics;
+
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 type Mcp = StreamableHttpService<Handler, NeverSessionManager>;
 
@@ -131,6 +133,7 @@ impl Server {
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(&config).await,
+            "/metrics" if config.metrics => self.metrics(request, &config).await,
             path if path.starts_with(oauth::WELL_KNOWN) => self.metadata(request, &config).await,
             path => match query::endpoint(path) {
                 Ok(Some((database, asked))) => self.mcp(request, database, asked, &config).await,

@@ -25,6 +25,7 @@ use crate::gateway::Gateway;
 use crate::handler::Session;
 use crate::host::{Demand, Level};
 use crate::http::Connection;
+use crate::notices::Event;
 use crate::stream::Stream;
 use crate::{http, newline};
 
@@ -40,7 +41,6 @@ const FIRST_READ: usize = 4096;
 pub struct Listeners {
     unix: Option<(PathBuf, u32, SocketFile, JoinHandle<()>)>,
     tcp: Option<(Vec<String>, u16, Vec<JoinHandle<()>>)>,
-    places: Arc<Places>,
 }
 
 impl Listeners {
@@ -54,7 +54,7 @@ impl Listeners {
                     Ok((listener, file)) => {
                         let (device, inode) = file.identity;
                         gateway.demand(Demand::Made { socket: path.clone(), device, inode });
-                        let task = tokio::spawn(accept_unix(gateway.clone(), listener, self.places.clone()));
+                        let task = tokio::spawn(accept_unix(gateway.clone(), listener, gateway.places.clone()));
                         self.unix = Some((path.clone(), config.socket_mode, file, task));
                         gateway.log(Level::Log, format!("supabase_mcp: listening on Unix socket \"{}\"", path.display()));
                     }
@@ -65,7 +65,7 @@ impl Listeners {
         }
         if self.tcp.as_ref().map(|(addresses, port, _)| (addresses, *port)) != Some((&config.listen_addresses, config.port)) {
             self.close_tcp().await;
-            let tasks = listen_tcp(gateway, &config, &self.places).await;
+            let tasks = listen_tcp(gateway, &config).await;
             self.tcp = Some((config.listen_addresses.clone(), config.port, tasks));
         }
     }
@@ -96,12 +96,16 @@ async fn end(task: JoinHandle<()>) {
 
 /// How many clients are connected. A count and not a semaphore, because the limit may change under it.
 #[derive(Default)]
-struct Places(AtomicUsize);
+pub struct Places(AtomicUsize);
 
 /// One client's place; dropping it gives it back.
 struct Place(Arc<Places>);
 
 impl Places {
+    pub fn taken(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn take(self: &Arc<Places>, limit: usize) -> Option<Place> {
         let place = Place(self.clone());
         // The count goes up in any case, and down again with the dropped place if that was too far.
@@ -155,7 +159,7 @@ fn bind_unix(path: &Path, mode: u32) -> std::io::Result<(UnixListener, SocketFil
     Ok((listener, SocketFile { path: path.to_path_buf(), identity: (made.dev(), made.ino()) }))
 }
 
-async fn listen_tcp(gateway: &Arc<Gateway>, config: &Config, places: &Arc<Places>) -> Vec<JoinHandle<()>> {
+async fn listen_tcp(gateway: &Arc<Gateway>, config: &Config) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     for address in &config.listen_addresses {
         let listeners = match bind_tcp(gateway, address, config.port).await {
@@ -169,7 +173,7 @@ async fn listen_tcp(gateway: &Arc<Gateway>, config: &Config, places: &Arc<Places
             if let Ok(local) = listener.local_addr() {
                 gateway.log(Level::Log, format!("supabase_mcp: listening on {local}"));
             }
-            tasks.push(tokio::spawn(accept_tcp(gateway.clone(), listener, places.clone())));
+            tasks.push(tokio::spawn(accept_tcp(gateway.clone(), listener, gateway.places.clone())));
         }
     }
     tasks
@@ -278,6 +282,7 @@ async fn tcp_client(gateway: Arc<Gateway>, stream: TcpStream, ip: IpAddr, _place
 /// Says that there are too many connections, in the client's own protocol, without waiting for it for long.
 fn tell_off<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(gateway: &Gateway, mut stream: S, told_off: &Arc<Semaphore>) {
     gateway.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
+    gateway.children.notices.note(Event::RefusedConnection, None);
     let Ok(place) = told_off.clone().try_acquire_owned() else { return };
     tokio::spawn(async move {
         let _ = timeout(TELL_OFF_LIMIT, async {

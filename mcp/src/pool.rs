@@ -15,6 +15,7 @@ use crate::children::Children;
 use crate::config::Config;
 use crate::error::{CallError, Kind};
 use crate::limits::{Pass, Terms};
+use crate::notices::Event;
 use crate::process::{Lost, Process, Said};
 use crate::scheduler::{Acquired, Grant, Key, Scheduler};
 use crate::spares::Site;
@@ -49,6 +50,8 @@ pub struct Lease {
     key: Key,
     max: usize,
     process: Option<Process>,
+    /// A process was started for it.
+    pub cold: bool,
     /// The job that was sent and not answered.
     outstanding: Option<u64>,
     /// The call counts as running until its process has really come free.
@@ -104,12 +107,14 @@ impl Pool {
                 Ok(Ok(lease)) => Ok(lease),
                 _ => {
                     self.lock().forget(oneshot::Sender::is_closed);
+                    self.children.notices.note(Event::QueueTimeout, Some(&key));
                     let ms = terms.queue_wait.as_millis();
                     let name = terms.queue_name.clone().unwrap_or_else(|| format!("supabase_mcp.queue_timeout = {ms} ms"));
                     Err(busy(format!("no executor came free within {ms} ms"), name))
                 }
             },
             _ => {
+                self.children.notices.note(Event::QueueFull, Some(&key));
                 let name = format!("supabase_mcp.queue_length = {}", config.queue_length);
                 Err(busy(format!("{} calls of this role wait already", config.queue_length), name))
             }
@@ -121,7 +126,7 @@ impl Pool {
             Grant::Use(process) => Some(process),
             Grant::Start => None,
         };
-        Lease { pool: self.clone(), key, max, process, outstanding: None, pass: Pass::default(), intent: None }
+        Lease { pool: self.clone(), key, max, process, cold: false, outstanding: None, pass: Pass::default(), intent: None }
     }
 
     /// Hands the freed places to those who wait. A lease whose receiver is gone comes back through its own drop.
@@ -273,6 +278,7 @@ impl Lease {
     }
 
     async fn start(&mut self) -> Result<(), CallError> {
+        self.cold = true;
         // Rare, and its state is large: boxed, it is no part of every call's.
         self.process = Some(Box::pin(self.pool.children.start(self.key.database, self.key.login, self.key.form)).await?);
         Ok(())

@@ -54,9 +54,11 @@ pub fn prepare(config: Config, host: Arc<dyn Host>) -> (Control, impl FnOnce() -
 async fn run(config: Config, host: Arc<dyn Host>, mut commands: mpsc::UnboundedReceiver<Command>) -> Result<(), String> {
     let gateway = Gateway::new(config, host).ok_or("the operating system gives no random bytes")?;
     gateway.off.store(admin::was_off(), Ordering::Relaxed);
+    gateway.load_statistics();
     let private = children::bind().map_err(|e| format!("could not bind the private socket: {e}"))?;
     tokio::spawn(children::serve(gateway.children.clone(), private, gateway.clone()));
     tokio::spawn(gateway.clone().sweep());
+    tokio::spawn(gateway.clone().keep_statistics());
     let mut listeners = Listeners::default();
     listeners.apply(&gateway).await;
     warn(&gateway).await;
@@ -73,6 +75,7 @@ async fn run(config: Config, host: Arc<dyn Host>, mut commands: mpsc::UnboundedR
     listeners.close().await;
     // The keepers are being stopped as well, and wait a moment for this.
     let _ = tokio::time::timeout(LAST_WORDS, gateway.audit.flush(None)).await;
+    gateway.save_statistics();
     let _ = std::fs::remove_file(crate::ipc::INTERNAL_SOCKET);
     Ok(())
 }

@@ -96,6 +96,8 @@ pub struct Scheduler<P, W> {
     queues: HashMap<Lane, VecDeque<Waiter<W>>>,
     /// How often an idle process had to make room for another key.
     pub evictions: u64,
+    /// How often somebody had to wait.
+    pub waits: u64,
 }
 
 impl<P, W> Default for Scheduler<P, W> {
@@ -108,6 +110,7 @@ impl<P, W> Default for Scheduler<P, W> {
             turns: VecDeque::new(),
             queues: HashMap::new(),
             evictions: 0,
+            waits: 0,
         }
     }
 }
@@ -133,6 +136,7 @@ impl<P, W> Scheduler<P, W> {
         let round = waiting.front().map_or(0, |w| w.round) + own as u64;
         let at = waiting.partition_point(|w| w.round <= round);
         waiting.insert(at, Waiter { key: key.clone(), round, limit, ticket: ticket() });
+        self.waits += 1;
         Acquired::Waiting
     }
 

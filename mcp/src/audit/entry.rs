@@ -105,6 +105,11 @@ impl<'a> Entry<'a> {
         Some(Ok(intent))
     }
 
+    /// The call asked whether it may write.
+    pub fn may_write(&self) -> bool {
+        self.intended
+    }
+
     /// Time that the call waited for its intent.
     pub fn waited(&mut self, time: Duration) {
         self.intending += time;
