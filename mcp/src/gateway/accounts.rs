@@ -126,6 +126,12 @@ impl Gateway {
         }
     }
 
+    /// Whether the caller is somebody at this moment. A login that is kept will do for calls, whose executors know of changes; nothing like that
+    /// stands behind the metrics.
+    pub async fn admit_anew(&self, caller: &Caller) -> Result<(), LoginError> {
+        self.login(caller, true).await.map(drop)
+    }
+
     /// What `/metrics` answers; `None` when it could not be made.
     pub async fn open_metrics(&self) -> Option<String> {
         let (stats, events, gauges) = (self.stats.clone(), self.events(), self.gauges());

@@ -49,7 +49,7 @@ impl Server {
             Ok(None) => {}
             Err(message) => return Some(self.unauthenticated(message, &caller)),
         }
-        match self.gateway.admit(&caller).await {
+        match self.gateway.admit_anew(&caller).await {
             Ok(()) => None,
             Err(LoginError::Unknown(message)) => Some(self.unauthenticated(&message, &caller)),
             Err(LoginError::Refused(error) | LoginError::Scope(error)) => Some(refusal(&error)),

@@ -1,8 +1,7 @@
 //! The file that carries the accounts from one life of the gateway to the next.
 //!
 //! A line that says what it is, with the SHA-256 of the rest, then one line of JSON for the server and for each row. Written whole under a
-//! passing name and moved into place; not flushed to disk, as the server's own statistics are not: a power cut may cost all of it, which the
-//! digest finds out. What cannot be read is left behind, and the accounts begin anew.
+//! passing name and moved into place. It is not flushed to disk: a power cut may cost all of it, which the digest finds out. What cannot be read is left behind, and the accounts begin anew.
 
 use std::io::Read;
 use std::path::Path;
