@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Audit, Entry};
-use crate::caller::{Caller, Login, Principal};
+use crate::caller::{Caller, Principal};
 use crate::children::Children;
 use crate::config::Config;
 use crate::error::{CallError, Kind};
@@ -39,8 +39,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 const LOOK_FOR_USE: Duration = Duration::from_secs(30);
 /// How often the keepers are told which tokens were used.
 const HAND_OVER_USES: Duration = Duration::from_secs(30);
-/// Log lines about refused callers: at most one in this time, with a count of the others.
-const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// What a caller asks for.
 pub struct Request<'a> {
@@ -199,64 +197,6 @@ impl Gateway {
                 }
             }
         }
-    }
-
-    /// Whether the caller is somebody; the transports ask before they show a request to the protocol.
-    pub async fn admit(&self, caller: &Caller) -> Result<(), LoginError> {
-        self.login(caller, false).await.map(drop)
-    }
-
-    async fn login(&self, caller: &Caller, anew: bool) -> Result<Login, LoginError> {
-        if self.off.load(Ordering::Relaxed) {
-            return Err(CallError::new(Kind::Unavailable, "the MCP server is switched off")
-                .hint("An administrator switches it on by: select mcp.on()")
-                .into());
-        }
-        let mut config = self.config();
-        let mut login = match anew {
-            true => Box::pin(self.logins.verify(caller, &config)).await,
-            false => self.logins.login(caller, &config).await,
-        };
-        // A reload in the meantime has forgotten the logins before this one came to be kept, by rules that are no longer in force.
-        loop {
-            let now = self.config();
-            if Arc::ptr_eq(&now, &config) {
-                break;
-            }
-            config = now;
-            login = Box::pin(self.logins.verify(caller, &config)).await;
-        }
-        if login.is_err() {
-            // Rare, and its state is large: boxed, it is no part of every call's.
-            Box::pin(self.note_refusal(caller, &login)).await;
-        }
-        login
-    }
-
-    async fn note_refusal(&self, caller: &Caller, login: &Result<Login, LoginError>) {
-        if let Err(error) = login {
-            self.counters.refused_logins.fetch_add(1, Ordering::Relaxed);
-            let reason = match error {
-                LoginError::Unknown(message) => message,
-                LoginError::Refused(error) | LoginError::Scope(error) => &error.message,
-            };
-            self.log_refusal(&caller.origin, reason);
-            self.audit.refused_login(caller, reason, &self.config().audit).await;
-        }
-    }
-
-    fn log_refusal(&self, origin: &str, reason: &str) {
-        let suppressed = {
-            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            if log.0.is_some_and(|last| last.elapsed() < LOG_EVERY) {
-                log.1 += 1;
-                return;
-            }
-            log.0 = Some(Instant::now());
-            std::mem::take(&mut log.1)
-        };
-        let more = if suppressed > 0 { format!(" ({suppressed} more refusals since the last line)") } else { String::new() };
-        self.log(Level::Log, format!("supabase_mcp: refused {origin}: {reason}{more}"));
     }
 
     fn is_draining(&self, database: u32) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! Runs on the gateway's runtime thread. While one batch is being written the next one fills: many calls share one flush. A batch that could not be
 //! written is kept and tried again under the same name until the keeper has it, so that nothing is lost or doubled when an answer is.
+//! `delivery` is what happens once it is known what became of a batch.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,13 +14,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::{Batch, Refusal, Waiter};
 use super::intent::{End, Intent};
-use super::row::{Clock, Row, to_json};
+use super::row::{Clock, Row};
 use super::who::Who;
 use super::{Pace, unwritten};
 use crate::error::CallError;
 use crate::host::{Demand, Host, Level};
 use crate::keepers::{Keepers, Unanswered};
 use crate::types::{JobKind, Written};
+
+mod delivery;
+
+use delivery::tell;
 
 /// How long rows that nobody waits for are collected: with the time to write them, they are at most 200 ms behind.
 const COLLECT: Duration = Duration::from_millis(120);
@@ -314,96 +319,6 @@ impl Journal {
         }
     }
 
-    fn written(&self, batch: Batch, first: i64) {
-        let mut state = self.lock();
-        if state.failing.take().is_some() {
-            self.host.demand(Demand::Log {
-                level: Level::Log,
-                message: format!("supabase_mcp audit: the trail of database \"{}\" is written again", self.name),
-            });
-        }
-        state.standby = false;
-        state.written += batch.rows;
-        for (place, waiter) in batch.waiters {
-            match waiter {
-                Waiter::Intent(slot) => {
-                    let id = first + i64::try_from(place).unwrap_or(0);
-                    match slot.written(id) {
-                        Some(end) => self.add_outcome(&mut state, id, slot.at, &end, None),
-                        None if slot.is_left() => self.unsettled.store(true, Ordering::Relaxed),
-                        None => drop(state.running.insert(id)),
-                    }
-                }
-                Waiter::Written(sender) => drop(sender.send(())),
-                Waiter::Outcome(intent, sender) => {
-                    state.running.remove(&intent);
-                    if let Some(sender) = sender {
-                        let _ = sender.send(());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whoever waits to begin is told, and new ones need not wait.
-    fn fail(&self, batch: &Batch, error: CallError) {
-        let mut state = self.lock();
-        for waiter in batch.waiters.iter().chain(&state.pending.waiters) {
-            if let (_, Waiter::Intent(slot)) = waiter {
-                slot.failed(&error);
-            }
-        }
-        if state.failing.is_none() {
-            let cause = error.detail.as_deref().unwrap_or_default();
-            let message = format!(
-                "supabase_mcp audit: the trail of database \"{}\" cannot be written, calls that may write are refused: {cause}",
-                self.name
-            );
-            self.host.demand(Demand::Log { level: Level::Warning, message });
-        }
-        state.failing = Some(error);
-    }
-
-    fn discard(&self, batch: Batch, error: &CallError) {
-        let mut state = self.lock();
-        state.failing = None;
-        state.told.clear();
-        state.running.clear();
-        for (_, waiter) in batch.waiters {
-            if let Waiter::Intent(slot) = waiter {
-                slot.failed(error);
-            }
-        }
-    }
-
-    /// A standby has no tables to write to: its log keeps the trail.
-    fn to_log(&self, batch: Batch) {
-        {
-            let mut state = self.lock();
-            (state.standby, state.failing) = (true, None);
-            // Whoever called is told with each batch: lines of a log are read one by one.
-            state.told.clear();
-        }
-        let callers: std::collections::HashMap<&str, serde_json::Value> =
-            batch.callers.iter().map(|who| (who.id.as_str(), serde_json::from_str(who.json.get()).unwrap_or_default())).collect();
-        for line in String::from_utf8_lossy(&batch.lines).lines() {
-            let mut record = to_json(line);
-            if let Some(caller) = record.get("caller").and_then(|c| c.as_str()).and_then(|id| callers.get(id)) {
-                let caller = caller.clone();
-                record.insert("caller".into(), caller);
-            }
-            record.insert("database".into(), self.name.to_string().into());
-            let message = format!("supabase_mcp audit: {}", serde_json::Value::Object(record));
-            self.host.demand(Demand::Log { level: Level::Log, message });
-        }
-        for (_, waiter) in &batch.waiters {
-            if let Waiter::Intent(slot) = waiter {
-                slot.failed(&unwritten("the server is a standby"));
-            }
-        }
-        tell(batch.waiters);
-    }
-
     fn add_gap(&self, state: &mut State) {
         let dropped = std::mem::take(&mut state.dropped);
         let since = state.dropped_since.take().unwrap_or_else(SystemTime::now);
@@ -451,16 +366,6 @@ impl Journal {
             },
             Err(Unanswered::NotInstalled(_)) => (false, false),
             Err(_) => (false, true),
-        }
-    }
-}
-
-/// Those that wait for more than an intent.
-fn tell(waiters: Vec<(u64, Waiter)>) {
-    for (_, waiter) in waiters {
-        match waiter {
-            Waiter::Written(sender) | Waiter::Outcome(_, Some(sender)) => drop(sender.send(())),
-            Waiter::Intent(_) | Waiter::Outcome(_, None) => {}
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::error;
 use crate::host::Level;
 use crate::logins::LoginError;
 use crate::notices::Event;
-use crate::types::Facts;
 use crate::stats::{Events, FILE, Gauges, Stats};
+use crate::types::Facts;
 
 /// How often the file is written, if anything changed: what a crash may cost.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -44,7 +44,20 @@ impl<'a> Tally<'a> {
     pub fn new(stats: &'a Stats, caller: &'a Caller, request: &'a Request<'a>) -> Tally<'a> {
         let begun = Instant::now();
         let outcome = Outcome::Disconnected;
-        Tally { stats, caller, request, begun, principal: None, running: None, cold: false, writes: false, rows: 0, run: None, bytes: 0, outcome }
+        Tally {
+            stats,
+            caller,
+            request,
+            begun,
+            principal: None,
+            running: None,
+            cold: false,
+            writes: false,
+            rows: 0,
+            run: None,
+            bytes: 0,
+            outcome,
+        }
     }
 
     /// What the executor tells of the call.

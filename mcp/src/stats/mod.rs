@@ -195,7 +195,7 @@ fn method(kind: JobKind) -> &'static str {
         JobKind::Resource => "resources/read",
         JobKind::Complete => "completion/complete",
         JobKind::Instructions => "initialize",
-        JobKind::Keeper | JobKind::Uses => "keeper",
+        JobKind::Keeper | JobKind::Uses | JobKind::Audit | JobKind::Settle | JobKind::Seal => "keeper",
     }
 }
 

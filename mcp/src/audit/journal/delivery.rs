@@ -1,0 +1,115 @@
+//! What became of a batch: written, not written, or written to the server log, and who is told.
+//!
+//! Part of the journal, on the gateway's runtime thread. Waits for nothing.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use super::Journal;
+use crate::audit::batch::{Batch, Waiter};
+use crate::audit::row::to_json;
+use crate::audit::unwritten;
+use crate::error::CallError;
+use crate::host::{Demand, Level};
+
+impl Journal {
+    pub(super) fn written(&self, batch: Batch, first: i64) {
+        let mut state = self.lock();
+        if state.failing.take().is_some() {
+            self.host.demand(Demand::Log {
+                level: Level::Log,
+                message: format!("supabase_mcp audit: the trail of database \"{}\" is written again", self.name),
+            });
+        }
+        state.standby = false;
+        state.written += batch.rows;
+        for (place, waiter) in batch.waiters {
+            match waiter {
+                Waiter::Intent(slot) => {
+                    let id = first + i64::try_from(place).unwrap_or(0);
+                    match slot.written(id) {
+                        Some(end) => self.add_outcome(&mut state, id, slot.at, &end, None),
+                        None if slot.is_left() => self.unsettled.store(true, Ordering::Relaxed),
+                        None => drop(state.running.insert(id)),
+                    }
+                }
+                Waiter::Written(sender) => drop(sender.send(())),
+                Waiter::Outcome(intent, sender) => {
+                    state.running.remove(&intent);
+                    if let Some(sender) = sender {
+                        let _ = sender.send(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whoever waits to begin is told, and new ones need not wait.
+    pub(super) fn fail(&self, batch: &Batch, error: CallError) {
+        let mut state = self.lock();
+        for waiter in batch.waiters.iter().chain(&state.pending.waiters) {
+            if let (_, Waiter::Intent(slot)) = waiter {
+                slot.failed(&error);
+            }
+        }
+        if state.failing.is_none() {
+            let cause = error.detail.as_deref().unwrap_or_default();
+            let message = format!(
+                "supabase_mcp audit: the trail of database \"{}\" cannot be written, calls that may write are refused: {cause}",
+                self.name
+            );
+            self.host.demand(Demand::Log { level: Level::Warning, message });
+        }
+        state.failing = Some(error);
+    }
+
+    pub(super) fn discard(&self, batch: Batch, error: &CallError) {
+        let mut state = self.lock();
+        state.failing = None;
+        state.told.clear();
+        state.running.clear();
+        for (_, waiter) in batch.waiters {
+            if let Waiter::Intent(slot) = waiter {
+                slot.failed(error);
+            }
+        }
+    }
+
+    /// A standby has no tables to write to: its log keeps the trail.
+    pub(super) fn to_log(&self, batch: Batch) {
+        {
+            let mut state = self.lock();
+            (state.standby, state.failing) = (true, None);
+            // Whoever called is told with each batch: lines of a log are read one by one.
+            state.told.clear();
+        }
+        let callers: HashMap<&str, serde_json::Value> =
+            batch.callers.iter().map(|who| (who.id.as_str(), serde_json::from_str(who.json.get()).unwrap_or_default())).collect();
+        for line in String::from_utf8_lossy(&batch.lines).lines() {
+            let mut record = to_json(line);
+            if let Some(caller) = record.get("caller").and_then(|c| c.as_str()).and_then(|id| callers.get(id)) {
+                let caller = caller.clone();
+                record.insert("caller".into(), caller);
+            }
+            record.insert("database".into(), self.name.to_string().into());
+            let message = format!("supabase_mcp audit: {}", serde_json::Value::Object(record));
+            self.host.demand(Demand::Log { level: Level::Log, message });
+        }
+        for (_, waiter) in &batch.waiters {
+            if let Waiter::Intent(slot) = waiter {
+                slot.failed(&unwritten("the server is a standby"));
+            }
+        }
+        tell(batch.waiters);
+    }
+}
+
+/// Those that wait for more than an intent.
+pub(super) fn tell(waiters: Vec<(u64, Waiter)>) {
+    for (_, waiter) in waiters {
+        match waiter {
+            Waiter::Written(sender) | Waiter::Outcome(_, Some(sender)) => drop(sender.send(())),
+            Waiter::Intent(_) | Waiter::Outcome(_, None) => {}
+        }
+    }
+}
