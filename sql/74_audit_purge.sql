@@ -57,6 +57,21 @@ $$;
 comment on function mcp._audit_purge_state(bigint, bigint, timestamptz, int8multirange, jsonb) is
     'The seals without rows and the hashes of what is left to others, once the rows before a time are gone; all of those are of seals in this range';
 
+create function mcp._audit_log_purge() returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise log 'supabase_mcp: audit seal %', jsonb_build_object('number', new.number, 'last_id', new.last_id, 'hash', encode(new.hash, 'hex'), 'purge', new.purge_id);
+    return null;
+end
+$$;
+comment on function mcp._audit_log_purge() is 'Writes the seal over the record of a purge to the server log';
+-- At the commit: the log must not say of a seal that was undone.
+create constraint trigger log_purge after update of purge_id on mcp._audit_sealed deferrable initially deferred
+    for each row execute function mcp._audit_log_purge();
+comment on trigger log_purge on mcp._audit_sealed is 'A purge seals its own record, and the keeper process does not know of that seal';
+
 -- Why this is SECURITY DEFINER: the partitions belong to a superuser, so that nobody else can change a row of them, and only an owner may drop a table.
 -- Whoever is granted this can let days go that are over, whole and for all to see, and nothing else.
 create function mcp.audit_purge(before timestamptz, out partitions text[], out rows bigint, out first_id bigint, out last_id bigint, out record bigint)
@@ -129,28 +144,25 @@ begin
     if current_setting('idle_in_transaction_session_timeout')::interval not between interval '1 ms' and interval '5 s' then
         perform set_config('idle_in_transaction_session_timeout', '5s', true);
     end if;
-    begin
-        record := mcp._audit_begin(1, '[]', clock_timestamp(), clock_timestamp());
-        if exists (select from mcp._audit e where e.at < until and e.id > coalesce(audit_purge.last_id, 0)) then
-            raise exception 'a call of that time was recorded just now' using errcode = 'object_in_use', hint = 'Purge again.';
-        end if;
-        insert into mcp._audit (id, at, kind, method, arguments, writes, outcome, rows)
-        values (record, clock_timestamp(), 'e', 'purge',
-                jsonb_build_object('before', before, 'until', until, 'partitions', partitions, 'first_id', first_id, 'last_id', last_id, 'rows', rows,
-                                   'session_user', session_user, 'role', current_setting('role'), 'seals', purged.gone, 'partial', purged.partial),
-                true, 'ok', audit_purge.rows);
-        update mcp._audit_sealed d set purge_id = record;
-        loop
-            seal := mcp._audit_seal_rest();
-            raise log 'supabase_mcp: audit seal %', seal;
-            exit when seal -> 'more' is null;
-        end loop;
-        lock table only mcp._audit in access exclusive mode;
-        execute (select format('drop table %s', string_agg(format('mcp.%I', p), ', ')) from unnest(partitions) p);
-    exception when lock_not_available or deadlock_detected then
-        raise exception 'the audit trail is in use, and calls that may write do not wait for longer than a second'
-            using errcode = 'lock_not_available', hint = 'Nothing was purged: try again when nobody reads it. pg_locks shows who holds mcp._audit or its partitions.';
-    end;
+    record := mcp._audit_begin(1, '[]', clock_timestamp(), clock_timestamp());
+    if exists (select from mcp._audit e where e.at < until and e.id > coalesce(audit_purge.last_id, 0)) then
+        raise exception 'a call of that time was recorded just now' using errcode = 'object_in_use', hint = 'Purge again.';
+    end if;
+    insert into mcp._audit (id, at, kind, method, arguments, writes, outcome, rows)
+    values (record, clock_timestamp(), 'e', 'purge',
+            jsonb_build_object('before', before, 'until', until, 'partitions', partitions, 'first_id', first_id, 'last_id', last_id, 'rows', rows,
+                               'session_user', session_user, 'role', current_setting('role'), 'seals', purged.gone, 'partial', purged.partial),
+            true, 'ok', audit_purge.rows);
+    loop
+        seal := mcp._audit_seal_rest();
+        exit when seal -> 'more' is null;
+    end loop;
+    update mcp._audit_sealed d set purge_id = record;
+    lock table only mcp._audit in access exclusive mode;
+    execute (select format('drop table %s', string_agg(format('mcp.%I', p), ', ')) from unnest(partitions) p);
+exception when lock_not_available or deadlock_detected then
+    raise exception 'the audit trail is in use, and calls that may write do not wait for longer than a second'
+        using errcode = 'lock_not_available', hint = 'Nothing was purged: try again when nobody reads it. pg_locks shows who holds mcp._audit or its partitions.';
 end
 $$;
 comment on function mcp.audit_purge(timestamptz) is
