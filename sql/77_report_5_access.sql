@@ -148,6 +148,7 @@ language sql stable rows 10000
 set search_path = pg_catalog, pg_temp
 -- One long statement with guessed numbers of rows: compiling it would take longer than running it.
 set jit = off
+set work_mem = '64MB'
 as $$ select * from mcp._report_access(role) $$;
 comment on function mcp.report_access(regrole) is
     'Who could: every role that can call through the MCP server, or the one, its ways in, and a row for each object that it may call or touch: what it may, through which grant, by whom, and whether row level security holds. Of this database alone';

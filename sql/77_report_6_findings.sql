@@ -6,6 +6,7 @@ create function mcp._report_findings(wanted oid) returns table (rank integer, le
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set jit = off
+set work_mem = '64MB'
 as $$
 #variable_conflict use_column
 begin

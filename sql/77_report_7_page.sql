@@ -18,6 +18,7 @@ create function mcp.report_access_page(role regrole default null, most integer d
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set jit = off
+set work_mem = '64MB'
 as $$
 #variable_conflict use_column
 declare
