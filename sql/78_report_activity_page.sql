@@ -68,7 +68,7 @@ begin
         select r.*, row_number() over () as n, count(*) over () as total
           from mcp.report_activity("from", "to") r
     )
-    select format(E'- Principals: %s, with %s roles\n- Calls: %s, of which %s could write\n- Errors: %s\n- Refusals: %s\n- Calls that may write and have no end: %s\n- Failed logins: %s\n',
+    select format(E'- Principals: %s; roles: %s\n- Calls: %s, of which %s could write\n- Errors: %s\n- Refusals: %s\n- Calls that may write and have no end: %s\n- Failed logins: %s\n',
                   count(*) filter (where f.principal is not null), count(distinct f.role), coalesce(sum(f.calls), 0), coalesce(sum(f.writes), 0),
                   coalesce(sum(f.errors), 0), coalesce(sum(f.refusals), 0), coalesce(sum(f.open), 0), coalesce(sum(f.failed_logins), 0)),
            array_agg(mcp._report_row(coalesce(mcp._report_code(f.principal), '*nobody*'), mcp._report_code(f.token_label), mcp._report_code(f.role), f.calls::text,
