@@ -211,7 +211,7 @@ impl Gateway {
         let config = self.config();
         let mut entry = Entry::open(&self.audit, request, &config.audit);
         let mut tally = Tally::new(&self.stats, caller, request);
-        let mut answer = self.attempt(caller, request, cancel, &mut entry, &mut tally).await;
+        let mut answer = self.attempt(cancel, &mut entry, &mut tally).await;
         if let Err(refused) = &answer {
             entry.refused(refused);
         } else if let Ok(given) = &mut answer
@@ -232,14 +232,8 @@ impl Gateway {
         answer
     }
 
-    async fn attempt(
-        &self,
-        caller: &Caller,
-        request: &Request<'_>,
-        cancel: &CancellationToken,
-        entry: &mut Entry<'_>,
-        tally: &mut Tally<'_>,
-    ) -> Result<Answer, LoginError> {
+    async fn attempt(&self, cancel: &CancellationToken, entry: &mut Entry<'_>, tally: &mut Tally<'_>) -> Result<Answer, LoginError> {
+        let (caller, request) = (tally.caller, tally.request);
         let mut login = self.login(caller, false).await?;
         let mut held: Option<Lease> = None;
         let mut passed: Option<(Arc<Principal>, Pass)> = None;

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from harness.caller import token_caller
-from harness.clients import HttpClient, bearer
+from harness.clients import HttpClient, bearer, open_socket
 from harness.cluster import Cluster
 from harness.waits import stays_true, wait_until
 from harness.world import build_world
@@ -331,3 +331,41 @@ def test_full_queue_is_one_line(site, direct):
     stays_true(lambda: site.log().count('"event":"queue_full"') == seen + 1, 0.5, "one line for all")
     line = [line for line in site.log().splitlines() if '"event":"queue_full"' in line][-1]
     assert '"role":"writer_direct"' in line and '"count":1' in line and "supabase_mcp.queue_length" in line
+
+
+def test_refused_connections_are_told(site, direct):
+    def refused():
+        with open_socket(unix=site.mcp_socket) as late:
+            late.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return b"503" in late.recv(100)
+
+    with direct.connect() as client:
+        assert client.request("GET", "/healthz").status == 200
+        site.configure(supabase_mcp__max_connections=1)
+        try:
+            wait_until(refused, 10, "a connection is refused")
+        finally:
+            site.configure(supabase_mcp__max_connections=None)
+    wait_until(lambda: '"event":"refused_connection"' in site.log(), 10, "the line is in the log")
+    assert columns(site, "stat_gateway", "refused_connections >= 1") == (True,)
+
+
+def test_calls_that_waited_in_vain_are_told(site, direct):
+    site.configure(supabase_mcp__queue_timeout=100)
+    other = token_caller(site, "writer_direct")
+    try:
+        with site.connect(autocommit=False) as holder:
+            holder.execute("lock table shop.counter in access exclusive mode")
+            held = [threading.Thread(target=direct.fresh_rpc, args=("tools/call", {"name": "execute_sql", "arguments": {"query": "select * from shop.counter"}}))
+                    for _ in range(2)]
+            for thread in held:
+                thread.start()
+            wait_until(lambda: site.value("select mcp.status()")["executors"]["busy"] == 2, 20, "both processes work")
+            assert "no executor came free" in other.sql("select 1").error["message"]
+            holder.rollback()
+        for thread in held:
+            thread.join()
+    finally:
+        site.configure(supabase_mcp__queue_timeout=None)
+    assert columns(site, "stat_gateway", "queue_timeouts, queue_waits >= 1") == (1, True)
+    wait_until(lambda: '"event":"queue_timeout"' in site.log(), 10, "the line is in the log")

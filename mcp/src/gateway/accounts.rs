@@ -26,8 +26,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// What becomes known of a call while it runs. It is counted when this is dropped, which is also what a client that hangs up does.
 pub(super) struct Tally<'a> {
     stats: &'a Stats,
-    caller: &'a Caller,
-    request: &'a Request<'a>,
+    pub caller: &'a Caller,
+    pub request: &'a Request<'a>,
     begun: Instant,
     pub principal: Option<Arc<Principal>>,
     /// When its work in the database began.

@@ -179,7 +179,10 @@ impl Accounts {
 
 /// As much of a name as is kept; two that begin alike are counted together.
 fn clip(name: &str) -> &str {
-    let end = name.floor_char_boundary(NAME_BYTES);
+    if name.len() <= NAME_BYTES {
+        return name;
+    }
+    let end = (0..=NAME_BYTES).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
     &name[..end]
 }
 
