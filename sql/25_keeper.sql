@@ -112,7 +112,8 @@ begin
     answer := answer || jsonb_build_object('locked', array(select distinct k from mcp._tokens t, jsonb_object_keys(t.settings) k));
     -- A role that was dropped meanwhile has no facts, and its credential stands for nobody.
     return coalesce(jsonb_build_object('found', true) || answer || mcp._role_facts(role_oid)
-                    || jsonb_build_object('limits', mcp._limits_of(role_oid, token_id)), not_found);
+                    || jsonb_build_object('limits', mcp._limits_of(role_oid, token_id),
+                                          'audit_key', (select encode(k.key, 'hex') from mcp._audit_key k)), not_found);
 end
 $$;
 comment on function mcp._keeper(jsonb) is

@@ -8,8 +8,8 @@
 -- JSON has no line end within a string, so the first ")" that ends a line ends the directive. mcp.expose() writes it, mcp.check() tells
 -- what is wrong with one.
 -- Keys: kind (tool is the default), name (outside schema mcp), title, annotations (hints that differ from what the volatility
--- says), args (per argument a description, or {"description": ..., "schema": {...}} to say more than the type does), features (the
--- groups that a client asks for), output (keys of the result with their types, see mcp._output_schema; outside schema mcp for functions that
+-- says), args (per argument a description, or {"description": ..., "schema": {...}, "secret": true} to say more than the type does), features
+-- (the groups that a client asks for), output (keys of the result with their types, see mcp._output_schema; outside schema mcp for functions that
 -- return jsonb), security_definer (outside schema mcp: true, or a SECURITY DEFINER function is no tool), query (made by mcp.save_query), and
 -- in schema mcp sql (true: it runs SQL text of the caller's).
 
@@ -85,6 +85,17 @@ begin
 end
 $$;
 comment on function mcp._read_directives(text[]) is '@support As mcp._directive, of many comments at once';
+
+create function mcp._secrets(directive jsonb) returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    -- Whoever wrote something else than true meant something by it: better hidden than not.
+    select coalesce(jsonb_agg(a.key order by a.key collate "C"), '[]')
+      from jsonb_each(case when jsonb_typeof(directive -> 'args') = 'object' then directive -> 'args' else '{}' end) a
+     where jsonb_typeof(a.value) = 'object' and coalesce(a.value -> 'secret', 'false') not in ('false', 'null')
+$$;
+comment on function mcp._secrets(jsonb) is '@support The arguments that a directive marks as secret: their values are recorded nowhere';
 
 create function mcp._arguments(function oid) returns table (place integer, name text, type oid, required boolean, is_variadic boolean, number integer)
 language plpgsql stable strict rows 4

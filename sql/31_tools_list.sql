@@ -95,10 +95,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return case when jsonb_typeof(said -> 'schema') = 'object' and (trusted or mcp._sane_schema(said -> 'schema')) then said -> 'schema' else '{}' end
-           || case when jsonb_typeof(said -> 'description') = 'string' then jsonb_build_object('description', said -> 'description') else '{}' end;
+           || case when jsonb_typeof(said -> 'description') = 'string' then jsonb_build_object('description', said -> 'description') else '{}' end
+           || case when coalesce(said -> 'secret', 'false') not in ('false', 'null') then '{"writeOnly": true}'::jsonb else '{}' end;
 end
 $$;
-comment on function mcp._said_schema(jsonb, boolean) is '@support What a directive says of an argument with an object: {"description": ..., "schema": {...}}';
+comment on function mcp._said_schema(jsonb, boolean) is '@support What a directive says of an argument with an object: {"description": ..., "schema": {...}, "secret": true}';
 
 create function mcp._input_schemas(functions oid[], directives jsonb[], brief boolean[]) returns table (function oid, schema text)
 language plpgsql stable rows 200

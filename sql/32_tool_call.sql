@@ -251,6 +251,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     f record;
+    k record;
 begin
     select * into f from mcp._find_tool(tool);
     if f.function is null or "only" <> '[]' and not mcp._tool_allowed(tool, "only") then
@@ -265,10 +266,16 @@ begin
     end if;
     -- After a function of schema mcp alone, in which nobody else can create any, the executor keeps its plans; not after one that ran
     -- text of the caller's.
+    select n.ours, n.ours and strpos(n.words, '"sql": true') > 0 as sql, n.words into k
+      from (select p.pronamespace = 'mcp'::regnamespace as ours, obj_description(p.oid, 'pg_proc') as words from pg_proc p where p.oid = f.function) n;
     return jsonb_build_object('builtin', f.builtin, 'volatility', f.volatility, 'write', f.volatility = 'v', 'returns', f.returns,
-                              'ours', (select p.pronamespace = 'mcp'::regnamespace and strpos(obj_description(p.oid, 'pg_proc'), '"sql": true') = 0
-                                         from pg_proc p where p.oid = f.function),
-                              'statement', case when f.builtin is null then mcp._tool_statement(f.function, f.returns, arguments) end);
+                              'ours', k.ours and not k.sql,
+                              'statement', case when f.builtin is null then mcp._tool_statement(f.function, f.returns, arguments) end)
+           || case when k.sql then '{"sql": true}'
+                   -- The word may be written with an escape. Most directives are not read again for this.
+                   when not k.ours and (strpos(k.words, '"secret"') > 0 or strpos(k.words, chr(92) || 'u') > 0)
+                       then jsonb_build_object('secret', mcp._secrets(mcp._directive(k.words)))
+                   else '{}' end;
 end
 $$;
 comment on function mcp._tool_call(text, jsonb, jsonb) is

@@ -123,7 +123,8 @@ begin
         'statement', format('select pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(''description'', %L::pg_catalog.text,'
                             ' ''messages'', mcp._messages(coalesce(pg_catalog.jsonb_agg(s.r), ''[]''))))'
                             ' from (select pg_catalog.to_jsonb(f) as r from %s as f limit %s) s',
-                            nullif(o.directive ->> 'description', ''), mcp._call_source(o.function, typed), max_rows));
+                            nullif(o.directive ->> 'description', ''), mcp._call_source(o.function, typed), max_rows))
+           || case when mcp._secrets(o.directive) <> '[]' then jsonb_build_object('secret', mcp._secrets(o.directive)) else '{}' end;
 end
 $$;
 comment on function mcp._prompt_call(text, jsonb, jsonb) is

@@ -74,11 +74,17 @@ begin
             return query select format('"args" describes "%s", which is no argument', left(item.key, 100)),
                                 case when cardinality(item.near) > 0 then format('Perhaps you meant "%s".', item.near[1])
                                      else format('Arguments are: %s.', coalesce(nullif(array_to_string(names, ', '), ''), '(none)')) end;
-        elsif jsonb_typeof(item.value) = 'object' and (item.value - '{description,schema,complete}'::text[] <> '{}'
+        elsif item.value ? 'secret' and jsonb_typeof(item.value -> 'secret') <> 'boolean' then
+            return query select format('"secret" of "%s" must be true or false, not %s', item.key, jsonb_typeof(item.value -> 'secret')),
+                                case item.value -> 'secret' when 'null' then 'It counts for nothing as it is.' else 'It counts as true until it is either.' end;
+        elsif item.value -> 'secret' = 'true' and kind = 'resource' then
+            return query select format('"%s" cannot be secret, for it is a part of the URI', item.key),
+                                'URIs are recorded as they are. What needs a secret can be a tool.'::text;
+        elsif jsonb_typeof(item.value) = 'object' and (item.value - '{description,schema,complete,secret}'::text[] <> '{}'
                                                        or item.value ? 'schema' and not mcp._sane_schema(item.value -> 'schema'))
               or jsonb_typeof(item.value) not in ('string', 'object') then
             return query select format('what "args" says of "%s" is not understood', item.key),
-                                'Give a description, or {"description": "...", "schema": {JSON Schema without references}}.'::text;
+                                'Give a description, or {"description": "...", "schema": {JSON Schema without references}, "secret": true}.'::text;
         end if;
     end loop;
 end

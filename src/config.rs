@@ -14,7 +14,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::pg::{PgError, Tx, guc, server};
 
-mod audit;
+pub mod audit;
 mod jwt;
 mod metrics;
 mod offer;

@@ -7,13 +7,14 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use mcp::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_ADMIN, KIND_REPLY};
+use mcp::keyed::Key;
 use mcp::types::AdminCommand;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::config;
 use crate::exec::caller;
-use crate::pg::{backend, server};
+use crate::pg::{backend, encoding, lexer, server};
 use crate::worker::{gateway, sender};
 
 /// Longest wait for the gateway's answer: a drain waits for running calls.
@@ -89,6 +90,24 @@ fn supabase_mcp_errand(database: pg_sys::Oid, statements: Vec<String>) -> String
 #[pg_extern]
 fn supabase_mcp_current_caller() -> Option<pgrx::JsonB> {
     caller::current().map(pgrx::JsonB)
+}
+
+/// An SQL text with its constants replaced by numbered parameters; null if it cannot be read.
+#[pg_extern]
+fn supabase_mcp_audit_normalised(text: &[u8]) -> Option<Vec<u8>> {
+    lexer::normalised(text)
+}
+
+/// The SQL text in the arguments that were recorded of a call of `tool`; null if there is none.
+#[pg_extern]
+fn supabase_mcp_audit_statement(tool: &[u8], arguments: &[u8]) -> Option<Vec<u8>> {
+    mcp::audit::statement(tool, arguments, encoding::is_utf8())
+}
+
+/// What stands for a value, given as UTF-8, in the trail of the installation that has this key.
+#[pg_extern]
+fn supabase_mcp_audit_hash(key: &[u8], value: &[u8]) -> Option<String> {
+    Key::new(key).map(|key| key.shown(value))
 }
 
 fn ask(command: &AdminCommand) -> Result<String, String> {

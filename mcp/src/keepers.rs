@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::children::Children;
 use crate::error::{self, CallError, Kind};
 use crate::host::{Database, Demand, Host};
+use crate::keyed::Key;
 use crate::limits::Limit;
 use crate::process::Process;
 use crate::types::{Form, Job, JobKind, Outcome};
@@ -70,6 +71,8 @@ pub struct Facts {
     /// The rows of mcp._limits that fit.
     #[serde(default)]
     pub limits: Vec<Limit>,
+    /// What secrets are hashed with before they are recorded.
+    pub audit_key: Option<Key>,
 }
 
 /// Why a keeper did not do its work.

@@ -15,6 +15,7 @@ pub mod host;
 pub mod ipc;
 pub mod json;
 pub mod jwt;
+pub mod keyed;
 pub mod runtime;
 pub mod types;
 

@@ -360,7 +360,7 @@ fn decide(facts: Facts, database: u32, caller: &Caller, config: &Config) -> Resu
         settings.entry(name).or_default();
     }
     let token = facts.principal.strip_prefix("token:").and_then(|id| id.parse().ok());
-    let about = About { principal: facts.principal, label: facts.label, subject: facts.subject, settings };
+    let about = About { principal: facts.principal, label: facts.label, subject: facts.subject, settings, audit_key: facts.audit_key };
     let principal = Principal {
         id: about.principal.as_str().into(),
         about: Arc::new(about),

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::keyed::Key;
+
 /// What an executor or a keeper is asked to do. The tool's arguments follow the header as raw JSON bytes and are not part of it, so
 /// that the gateway never parses what only the executor needs.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -125,6 +127,9 @@ pub struct About {
     /// Locked settings by name. Those that other callers of the database carry and this one does not are here with an empty value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+    /// What secrets are hashed with before they are recorded. For the executor's memory alone: no SQL gets at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_key: Option<Key>,
 }
 
 /// What one call may cost, below what the server and the role allow anyway. `None`: no limit of the caller's own.

@@ -1,16 +1,30 @@
 //! The settings of the audit trail.
 //!
-//! Part of `config`: the gateway reads these on its main thread.
+//! Part of `config`: the gateway reads most of them on its main thread. What of a call's values is recorded is read in an executor that has become its
+//! role, so `ALTER DATABASE` and `ALTER ROLE ... SET` count.
 
 use std::ffi::CString;
 
 use mcp::audit::Settings;
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+
+/// What becomes of the values in recorded arguments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PostgresGucEnum)]
+pub enum Literals {
+    /// They stay, but for those of secret arguments.
+    #[default]
+    #[name = c"keep"]
+    Keep,
+    /// Each is replaced by its hash: constants of SQL texts, all values of other arguments.
+    #[name = c"hash"]
+    Hash,
+}
 
 static ON: GucSetting<bool> = GucSetting::<bool>::new(true);
 static READS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"batch"));
 static TEXT_BYTES: GucSetting<i32> = GucSetting::<i32>::new(8192);
 static SEAL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static LITERALS: GucSetting<Literals> = GucSetting::<Literals>::new(Literals::Keep);
 
 pub fn define() {
     use GucContext::Sighup;
@@ -40,6 +54,14 @@ pub fn define() {
         Sighup,
         GucFlags::UNIT_BYTE,
     );
+    GucRegistry::define_enum_guc(
+        c"supabase_mcp.audit_literals",
+        c"Sets whether values in recorded arguments are kept or replaced by their hash.",
+        c"Values of arguments that are marked secret are replaced either way. Only superusers can change it.",
+        &LITERALS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     GucRegistry::define_int_guc(
         c"supabase_mcp.audit_seal_interval",
         c"Sets how often new rows of the audit trail are sealed.",
@@ -59,4 +81,9 @@ pub fn settings() -> Settings {
         text_bytes: super::size(&TEXT_BYTES),
         seal_every: super::time(&SEAL_INTERVAL),
     }
+}
+
+/// Of the role that this process runs as.
+pub fn literals() -> Literals {
+    LITERALS.get()
 }

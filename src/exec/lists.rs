@@ -8,6 +8,7 @@ use mcp::types::JobKind;
 
 use super::failure::Failure;
 use super::memory::{Asked, Memory};
+use super::record::Known;
 use super::{Call, Done};
 use crate::pg::session::Ran;
 use crate::pg::{Tx, hook};
@@ -62,6 +63,7 @@ impl Call<'_> {
     /// Values for an argument of a prompt or of a resource's URI. They depend on what is in the catalogs now, so nothing is remembered.
     pub(super) fn complete(&mut self, mut tx: Tx, asked: Asked, request: &[u8]) -> Result<Done, Failure> {
         let only = if asked.only.is_empty() { "[]" } else { asked.only };
+        self.record(Known::Completion, request);
         let request = std::str::from_utf8(request)
             .map_err(|_| Failure::new(CallError::new(Kind::BadInput, "the request for completions is not valid UTF-8")))?;
         tx.make_read_only()?;

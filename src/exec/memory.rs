@@ -18,6 +18,12 @@ pub(super) struct FunctionCall {
     /// It is a function of schema mcp, in which nobody but the extension's owner can create any, and runs no text of the caller's.
     pub ours: bool,
     pub write: bool,
+    /// It runs or reads SQL text of the caller's.
+    #[serde(default)]
+    pub sql: bool,
+    /// Its arguments whose values are nowhere recorded.
+    #[serde(default)]
+    pub secret: Vec<String>,
     pub statement: Option<String>,
     /// The statement's parameter, where it is not what the caller gave: what a URI stands for.
     #[serde(default)]

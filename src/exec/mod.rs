@@ -13,6 +13,7 @@ pub mod keeper;
 mod lists;
 mod memory;
 pub mod progress;
+mod record;
 mod seals;
 mod sql;
 mod tools;
@@ -20,6 +21,7 @@ mod tools;
 use std::time::{Duration, Instant};
 
 use mcp::error::{CallError, Kind};
+use mcp::keyed::Key;
 use mcp::types::{Facts, Job, JobKind, Outcome, Recorded};
 
 use crate::config::{self, Limits};
@@ -90,6 +92,8 @@ pub struct Executor {
     /// What the headers are set to.
     headers: String,
     client: String,
+    /// What secrets are hashed with before they are recorded.
+    audit_key: Option<Key>,
     pub payload: Vec<u8>,
     /// Of the last job, if it was begun.
     pub facts: Option<Box<Facts>>,
@@ -117,6 +121,7 @@ impl Executor {
             locked,
             headers: String::new(),
             client: String::new(),
+            audit_key: None,
             payload: Vec::new(),
             facts: None,
         })
@@ -178,6 +183,7 @@ impl Executor {
             job: job.id,
             permission: job.ask.then_some(permission),
             account: Account::default(),
+            policy: Policy { literals: config::audit::literals(), key: self.audit_key.as_ref() },
             ..Call::new(&self.workspace, limits, job.read_only, &mut self.payload)
         };
         let asked = memory::Asked { kind: job.kind, name: &job.tool, only: &job.only, read_only: job.read_only };
@@ -186,6 +192,7 @@ impl Executor {
             JobKind::Prompt | JobKind::Resource => call.function(tx, asked, arguments, &mut self.memory),
             JobKind::Complete => call.complete(tx, asked, arguments),
             JobKind::List | JobKind::Prompts | JobKind::Resources | JobKind::Templates | JobKind::Instructions => {
+                call.record(Known::Harmless, arguments);
                 call.list(tx, asked, &mut self.memory)
             }
             JobKind::Keeper | JobKind::Uses | JobKind::Audit | JobKind::Settle | JobKind::Seal => {
@@ -193,6 +200,10 @@ impl Executor {
                 Err(Failure::new(CallError::new(Kind::Internal, "not a keeper")))
             }
         };
+        if result.is_err() && call.is_misfit(asked) {
+            // What this finds out is not worth failing for: without it nothing of the arguments is recorded.
+            let _ = pg.begin(&self.identity).map_err(Failure::from).and_then(|tx| call.record_misfit(tx, asked, arguments));
+        }
         let result = result.map_err(|failure| {
             if job.kind != JobKind::Call || !tools::is_function(&job.tool) || !failure.may_be_an_argument() {
                 return failure;
@@ -219,6 +230,7 @@ impl Executor {
         caller::note(job);
         if let Some(about) = &job.about {
             self.locked.replace(pg, &about.settings)?;
+            self.audit_key.clone_from(&about.audit_key);
         }
         let headers = job.headers.as_deref().unwrap_or_default();
         if self.headers != headers {
@@ -281,6 +293,7 @@ fn begin<'a>(pg: &'a mut Pg, identity: &'a Identity) -> Result<Tx<'a>, NoResult>
 
 use account::Account;
 use failure::Failure;
+use record::{Known, Policy};
 
 /// One call, with what it may use.
 struct Call<'e> {
@@ -294,11 +307,22 @@ struct Call<'e> {
     /// Whom to ask before anything is written; `None`: nobody.
     permission: Option<&'e mut dyn Permission>,
     account: Account,
+    policy: Policy<'e>,
 }
 
 impl<'e> Call<'e> {
     fn new(workspace: &'e Workspace, limits: Limits, read_only: bool, out: &'e mut Vec<u8>) -> Call<'e> {
-        Call { workspace, limits, read_only, hypothetical: false, out, job: 0, permission: None, account: Account::default() }
+        Call {
+            workspace,
+            limits,
+            read_only,
+            hypothetical: false,
+            out,
+            job: 0,
+            permission: None,
+            account: Account::default(),
+            policy: Policy::default(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use mcp::types::JobKind;
 
 use super::failure::Failure;
 use super::memory::{Asked, FunctionCall, Memory};
+use super::record::Known;
 use super::{Call, Done, explain, sql};
 use crate::pg::query::{ParamShape, Params, Statement};
 use crate::pg::receiver::{Target, Value};
@@ -40,6 +41,7 @@ impl Call<'_> {
         if is_function(asked.name) {
             return self.function(tx, asked, arguments, memory);
         }
+        self.record(Known::Sql, arguments);
         if !asked.only.is_empty() && !self.allowed(&mut tx, asked, memory)? {
             return Err(unknown(asked));
         }
@@ -80,6 +82,7 @@ impl Call<'_> {
                 call
             }
         };
+        self.record(if call.sql { Known::Sql } else { Known::of(asked.kind, &call.secret) }, arguments.as_bytes());
         let arguments = call.arguments.as_deref().map_or(arguments, serde_json::value::RawValue::get);
         let Some(statement) = call.statement else {
             let builtin = call.builtin.unwrap_or_default();

@@ -56,6 +56,12 @@ pub fn init(_: &Pg) -> Result<(), PgError> {
     Ok(())
 }
 
+/// Whether it is the database's encoding. In any process that is connected.
+pub fn is_utf8() -> bool {
+    // SAFETY: set when the process connected, constant since.
+    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as c_int }
+}
+
 /// Server text as UTF-8; what is not valid becomes U+FFFD.
 pub fn to_utf8_lossy(bytes: &[u8]) -> String {
     // SAFETY: errors are caught; the result is copied before its context can be reset.

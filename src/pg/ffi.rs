@@ -168,6 +168,7 @@ unsafe extern "C-unwind" {
     // utils/palloc.h, utils/memutils.h
     pub fn AllocSetContextCreateInternal(parent: MemoryContext, name: *const c_char, min: usize, init: usize, max: usize) -> MemoryContext;
     pub fn MemoryContextReset(context: MemoryContext);
+    pub fn MemoryContextDelete(context: MemoryContext);
     pub fn MemoryContextAllocHuge(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextAllocZero(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextStrdup(context: MemoryContext, text: *const c_char) -> *mut c_char;
@@ -265,6 +266,15 @@ unsafe extern "C-unwind" {
     pub fn pg_namespace_aclcheck(namespace: Oid, role: Oid, mode: AclMode) -> AclResult::Type;
     #[cfg(not(feature = "pg15"))]
     pub fn object_aclcheck(class: Oid, object: Oid, role: Oid, mode: AclMode) -> AclResult::Type;
+
+    // parser/scanner.h
+    pub fn scanner_init(
+        text: *const c_char,
+        extra: *mut core_yy_extra_type,
+        keywords: *const ScanKeywordList,
+        keyword_tokens: *const u16,
+    ) -> core_yyscan_t;
+    pub fn core_yylex(value: *mut core_YYSTYPE, location: *mut c_int, scanner: core_yyscan_t) -> c_int;
 
     // tcop/tcopprot.h, parser/analyze.h, tcop/utility.h, tcop/cmdtag.h, nodes/params.h, optimizer/clauses.h
     pub fn pg_parse_query(text: *const c_char) -> *mut List;

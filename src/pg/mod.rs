@@ -17,6 +17,7 @@ pub mod guc;
 pub mod hook;
 pub mod identity;
 pub mod inval;
+pub mod lexer;
 pub mod locked;
 mod memory;
 pub mod oom;

@@ -7,15 +7,18 @@
 
 mod batch;
 mod entry;
+pub mod hide;
 mod intent;
 mod journal;
 mod outcome;
 mod row;
+mod statement;
 mod who;
 
 pub use entry::Entry;
 pub use intent::{End, Intent};
 pub use outcome::{Finished, Outcome};
+pub use statement::statement;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -22,9 +22,10 @@ update pg_authid set rolpassword = 'md5' || repeat('0', 32) where rolname = 'kee
 -- Without numbers that differ from run to run.
 create function pg_temp.ask(request jsonb) returns text language sql as $$
     select jsonb_pretty(case when a ? 'role_oid' then
-               a - 'role_oid' - 'bridge_oid' - 'verifier'
+               a - 'role_oid' - 'bridge_oid' - 'verifier' - 'audit_key'
                || jsonb_build_object('role_oid is right', (a ->> 'role_oid')::oid = to_regrole(quote_ident(a ->> 'role'))::oid,
                                      'bridge_oid is right', (a ->> 'bridge_oid')::oid = 'mcp_bridge'::regrole,
+                                     'audit_key is right', decode(a ->> 'audit_key', 'hex') = (select k.key from mcp._audit_key k),
                                      'principal', regexp_replace(a ->> 'principal', '^token:\d+$', 'token:<id>'))
                || case when a ? 'verifier' then jsonb_build_object('verifier', left(a ->> 'verifier', 14)) else '{}' end
                else a end)
