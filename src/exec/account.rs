@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use mcp::error::{CallError, Kind};
+use mcp::error::CallError;
 use mcp::types::{Facts, Recorded};
 
 use super::{Call, Failure};
@@ -22,6 +22,8 @@ pub(super) struct Account {
     changed: String,
     /// It wrote, or could have, and was committed.
     committed: bool,
+    /// What may be recorded of the arguments, once that is known.
+    pub recorded: Option<Recorded>,
 }
 
 impl Account {
@@ -31,7 +33,6 @@ impl Account {
             // What a failed call had touched can be named in another transaction only.
             self.objects = named(pg, identity).unwrap_or_default();
         }
-        let unknown = error.is_some_and(|error| error.kind == Kind::UnknownTool);
         let run = begun.elapsed().saturating_sub(self.waited);
         Facts {
             run_us: u64::try_from(run.as_micros()).unwrap_or(u64::MAX),
@@ -41,7 +42,7 @@ impl Account {
             changed: self.changed,
             wal_bytes: effects::wal_bytes(),
             committed: self.committed,
-            recorded: if unknown { Recorded::Nothing } else { Recorded::AsIs },
+            recorded: self.recorded.unwrap_or(Recorded::Nothing),
         }
     }
 }
@@ -57,7 +58,8 @@ impl Call<'_> {
         let Some(permission) = &mut self.permission else { return Ok(()) };
         let xid = tx.number()?;
         let begun = Instant::now();
-        let word = permission.ask(tx.pg(), self.job, xid, &Recorded::AsIs)?;
+        let recorded = self.account.recorded.as_ref().unwrap_or(&Recorded::Nothing);
+        let word = permission.ask(tx.pg(), self.job, xid, recorded)?;
         self.account.waited += begun.elapsed();
         word.map_err(Failure::new)
     }

@@ -5,7 +5,7 @@
 
 use mcp::audit::hide::{self, How, Replace};
 use mcp::keyed::Key;
-use mcp::types::JobKind;
+use mcp::types::{JobKind, Recorded};
 
 use super::Call;
 use super::failure::Failure;
@@ -19,18 +19,6 @@ const SQL_ARGUMENTS: [&str; 2] = ["query", "hypothetical_indexes"];
 const OF_A_COMPLETION: [&str; 1] = ["ref"];
 /// More than this is not kept of one call. Hashes are longer than most values.
 const MOST_BYTES: usize = 1024 * 1024;
-
-/// What the record of a call is to say of its arguments.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Recorded {
-    /// There is nothing to hide in them.
-    AsIs,
-    /// This text instead of them: JSON, its order and its names kept. It may be cut at its end.
-    Instead(String),
-    /// Not what they are: nobody can say what in them is secret.
-    #[default]
-    Nothing,
-}
 
 /// What is known of what is called.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +36,7 @@ pub(super) enum Known<'a> {
 }
 
 /// What decides on the values.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Policy<'a> {
     pub literals: Literals,
     /// What hashes are made with.
@@ -65,12 +53,12 @@ impl Known<'_> {
 impl Call<'_> {
     /// Notes what the record is to say. Before the call's own statements: they may change what is known.
     pub(super) fn record(&mut self, known: Known, arguments: &[u8]) {
-        *self.recorded = recorded(known, arguments, self.policy);
+        self.account.recorded = Some(recorded(known, arguments, self.policy));
     }
 
     /// Whether it is not known yet what is secret in a call that failed: its description did not come about.
     pub(super) fn is_misfit(&self, asked: Asked) -> bool {
-        *self.recorded == Recorded::Nothing && matches!(asked.kind, JobKind::Call | JobKind::Prompt)
+        self.account.recorded.is_none() && matches!(asked.kind, JobKind::Call | JobKind::Prompt)
     }
 
     /// Finds out, for such a call, whether anything in it can be secret.

@@ -18,6 +18,7 @@ use super::{Audit, Outcome, Settings, unwritten};
 use crate::caller::{Caller, Principal};
 use crate::error::{self, CallError, Kind};
 use crate::gateway::{Answer, Request};
+use crate::keyed::Key;
 use crate::logins::LoginError;
 use crate::types::{Ask, Facts, Recorded};
 
@@ -30,6 +31,8 @@ const LONGEST: usize = 512;
 struct Trail {
     journal: Arc<Journal>,
     who: Arc<Who>,
+    /// What secrets are hashed with.
+    key: Option<Key>,
 }
 
 pub struct Entry<'a> {
@@ -79,7 +82,7 @@ impl<'a> Entry<'a> {
         let journal = self.audit.journal(principal.database, &caller.database, principal.ascii);
         let who = self.audit.who(caller, principal, self.request.client);
         let failing = if self.settings.reads_wait { journal.failing() } else { None };
-        self.trail = Some(Trail { journal, who });
+        self.trail = Some(Trail { journal, who, key: principal.about.audit_key.clone() });
         failing.map_or(Ok(()), |error| Err(CallError { message: "the audit trail cannot be written, so no call begins".into(), ..error }))
     }
 
@@ -94,11 +97,11 @@ impl<'a> Entry<'a> {
 
     /// The call may write. The intent is on its way to disk when this returns; `None`: the call was not to ask.
     pub fn intend(&mut self, ask: &Ask) -> Option<Result<Intent, CallError>> {
-        let Trail { journal, who } = self.trail.as_ref()?;
+        let Trail { journal, who, key } = self.trail.as_ref()?;
         if let Some(error) = journal.failing() {
             return Some(Err(error));
         }
-        let kept = Kept::of(self.request.arguments, &ask.recorded, self.settings.text_bytes);
+        let kept = Kept::of(self.request.arguments, &ask.recorded, key.as_ref(), self.settings.text_bytes);
         let row = Row { writes: Some(true), xid: Some(ask.xid), ..self.row('i', who, &kept) };
         let intent = journal.intend(&row, who);
         self.intended = true;
@@ -205,7 +208,7 @@ impl<'a> Entry<'a> {
         if self.intended {
             return None;
         }
-        let Trail { journal, who } = self.trail.as_ref()?;
+        let Trail { journal, who, key } = self.trail.as_ref()?;
         let rule = error.and_then(rule);
         if self.sent.is_none() && outcome == Outcome::Refused {
             // Nothing ran. A caller who is refused again and again is one row.
@@ -222,7 +225,7 @@ impl<'a> Entry<'a> {
         let facts = self.facts.as_deref();
         // What nobody looked at may hold secrets.
         let recorded = facts.map_or(&nothing, |f| &f.recorded);
-        let kept = Kept::of(self.request.arguments, recorded, self.settings.text_bytes);
+        let kept = Kept::of(self.request.arguments, recorded, key.as_ref(), self.settings.text_bytes);
         let (queue_us, answer_us) = self.times();
         let row = Row {
             writes: Some(false),
@@ -262,7 +265,7 @@ struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    fn of(arguments: &'a [u8], recorded: &'a Recorded, most: usize) -> Kept<'a> {
+    fn of(arguments: &'a [u8], recorded: &'a Recorded, key: Option<&Key>, most: usize) -> Kept<'a> {
         let (text, whole) = match recorded {
             Recorded::AsIs => (Some(String::from_utf8_lossy(arguments)), true),
             Recorded::Instead(text) => (Some(Cow::Borrowed(text.as_str())), false),
@@ -274,7 +277,12 @@ impl<'a> Kept<'a> {
             Cow::Borrowed(text) => Cow::Borrowed(clip_to(text, most)),
             Cow::Owned(text) => Cow::Owned(clip_to(&text, most).to_string()),
         });
-        Kept { text, digest: (cut || !whole).then(|| Sha256::digest(arguments).into()) }
+        let digest = match whole {
+            true => cut.then(|| Sha256::digest(arguments).into()),
+            // A short secret would be found by trying arguments until their digest is the same.
+            false => key.map(|key| key.digest(arguments)),
+        };
+        Kept { text, digest }
     }
 }
 
