@@ -88,12 +88,13 @@ end
 $$;
 comment on function mcp._audit_xact(xid8) is 'pg_xact_status, and null for a transaction that this server has not had';
 
-create function mcp._audit_settle(running bigint[]) returns jsonb
+create function mcp._audit_settle(calls jsonb) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
+    running constant bigint[] := array(select r::bigint from jsonb_array_elements_text(calls -> 'running') r);
     head mcp._audit_head;
     orphan record;
     settled bigint := 0;
@@ -116,11 +117,11 @@ begin
         perform mcp._audit_partition((orphan.at at time zone 'UTC')::date);
         settled := settled + 1;
         insert into mcp._audit (id, at, kind, intent, outcome, rule, committed, ended)
-        values (head.last_id + settled, orphan.at, 'o', orphan.id, 'terminated', 'settled by pg_xact_status', orphan.status = 'committed', clock_timestamp());
+        values (head.last_id + settled, orphan.at, 'o', orphan.id, coalesce(calls -> 'left' ->> orphan.id::text, 'terminated'), 'settled by pg_xact_status', orphan.status = 'committed', clock_timestamp());
     end loop;
     update mcp._audit_head h set last_id = head.last_id + settled, settled_id = coalesce(oldest - 1, head.last_id + settled);
     return jsonb_build_object('settled', settled, 'oldest_open', oldest);
 end
 $$;
-comment on function mcp._audit_settle(bigint[]) is
-    'Gives an outcome to every intent that has none and whose call does not run any more: what its transaction came to; run by the keeper process alone';
+comment on function mcp._audit_settle(jsonb) is
+    'Gives an outcome to every intent that has none and whose call does not run any more (running: ids of those that do; left: outcomes by id, as far as known), with what its transaction came to; run by the keeper process alone';

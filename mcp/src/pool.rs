@@ -302,7 +302,8 @@ impl Lease {
             Ok(()) => process.listen(word.id).await,
             Err(lost) => Err(lost),
         };
-        self.heard(said)
+        // It had begun when it asked.
+        self.heard(said.map_err(|_| Lost::Unanswered))
     }
 
     fn heard(&mut self, said: Result<Said, Lost>) -> Result<Said, Lost> {
@@ -349,7 +350,7 @@ impl Drop for Lease {
                 let usable = answer.as_ref().is_ok_and(|(reply, _)| !reply.leaving);
                 match (intent, answer) {
                     (Some(intent), Ok((reply, _))) => drop(intent.end(End { facts: reply.facts, ..End::new(Outcome::Disconnected) })),
-                    (Some(intent), Err(_)) => intent.leave(),
+                    (Some(intent), Err(_)) => intent.leave(Outcome::Disconnected),
                     (None, _) => {}
                 }
                 process.idle_since = Instant::now();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mcp::error::CallError;
 use mcp::types::{Facts, Recorded};
 
-use super::{Call, Failure};
+use super::{Call, Failure, progress};
 use crate::pg::identity::Identity;
 use crate::pg::{Mode, Pg, PgError, Tx, effects};
 
@@ -71,7 +71,13 @@ impl Call<'_> {
         let writes = tx.mode() == Mode::ReadWrite;
         // Deferred triggers run with the commit: they count, in the tables that were named before. The call is done by then, and does not
         // fail for want of a count.
-        let changed = tx.finish_and(|pg| if writes { effects::changed(pg, &names).unwrap_or_default() } else { String::new() })?;
+        let changed = tx.finish_and(|pg| {
+            if !writes {
+                return String::new();
+            }
+            progress::committed();
+            effects::changed(pg, &names).unwrap_or_default()
+        })?;
         self.account.changed = changed;
         self.account.committed = writes;
         Ok(())

@@ -20,7 +20,7 @@ use crate::pg::{Pg, PgError, Tx, guc, report};
 /// A question takes well under a millisecond; one that waits this long is behind a lock, and its caller with it.
 const LIMIT: Duration = Duration::from_secs(5);
 /// Callers wait meanwhile, for who they are or for their intents: what is not written by then is refused or tried again.
-const LIMIT_OF_WRITING: Duration = Duration::from_secs(1);
+const LIMIT_OF_WRITING: Duration = Duration::from_secs(2);
 /// After a restart there may be many rows to seal.
 const LIMIT_OF_SEALING: Duration = Duration::from_secs(4);
 
@@ -80,8 +80,7 @@ impl Keeper {
             }
             JobKind::Settle => {
                 tx.make_writable();
-                let settle =
-                    c"select mcp._audit_settle(array(select pg_catalog.jsonb_array_elements_text($1::pg_catalog.jsonb)::pg_catalog.int8))";
+                let settle = c"select mcp._audit_settle($1::pg_catalog.jsonb)";
                 call.own_alone(tx, settle, question)
             }
             JobKind::Seal => {

@@ -14,6 +14,7 @@ use crate::pg::timeout::{self, Deadline};
 use crate::pg::{Pg, PgError, oom, settings, wait};
 
 thread_local! {
+    static COMMITTED: Cell<bool> = const { Cell::new(false) };
     static BEGUN: Cell<bool> = const { Cell::new(false) };
     static LIMIT: Cell<Option<TimeLimit>> = const { Cell::new(None) };
 }
@@ -50,6 +51,7 @@ impl TimeLimit {
 /// A job was taken: its end may be ordered, but nothing was done for it yet.
 pub fn taken() {
     BEGUN.set(false);
+    COMMITTED.set(false);
     LIMIT.set(None);
 }
 
@@ -60,6 +62,11 @@ pub fn begin(pg: &Pg, limits: &Limits) -> Result<Deadline, PgError> {
     LIMIT.set(limit);
     BEGUN.set(true);
     Deadline::start(pg, limit.and_then(TimeLimit::duration))
+}
+
+/// What the job did is kept, whatever becomes of its process now.
+pub fn committed() {
+    COMMITTED.set(true);
 }
 
 /// The limit that `deadline` says has passed.
@@ -73,7 +80,11 @@ pub fn last_words() -> (Outcome, CallError) {
         // Nobody gets to read this: the gateway runs the job on another process.
         return (Outcome::Retire, CallError::new(Kind::Terminated, "the process ended before the call began"));
     }
-    let error = if oom::exhausted() {
+    let error = if COMMITTED.get() {
+        CallError::new(Kind::Terminated, "the call was done and committed, but the process that ran it was ended before it could answer")
+            .sqlstate("57P01")
+            .hint("Do not repeat it.")
+    } else if oom::exhausted() {
         CallError::new(Kind::Sql, "out of memory: the process that ran the call got no more and was ended; nothing of the call was kept")
             .sqlstate("53200")
             .hint("Ask for less at a time.")

@@ -148,24 +148,24 @@ pub fn changed(_: &Pg, names: &[(Oid, String)]) -> Result<String, PgError> {
     Ok(if tables.is_empty() { String::new() } else { serde_json::to_string(&tables).unwrap_or_default() })
 }
 
-/// `schema.table`, or the OID of one that is gone already.
+/// `schema.table`, ready for SQL, or the OID of one that is gone already.
 fn name_of(relation: Oid) -> Result<String, PgError> {
     // SAFETY: look-ups in a transaction; names are C strings, or null.
-    let (schema, table) = unsafe {
+    let name = unsafe {
         attempt(|| {
             let schema = ffi::get_namespace_name(ffi::get_rel_namespace(relation));
-            (schema, ffi::get_rel_name(relation))
+            let table = ffi::get_rel_name(relation);
+            if schema.is_null() || table.is_null() { std::ptr::null() } else { ffi::quote_qualified_identifier(schema, table) }
         })
     }?;
-    if schema.is_null() || table.is_null() {
+    if name.is_null() {
         return Ok(format!("oid {}", relation.to_u32()));
     }
-    // SAFETY: as above; copied at once.
-    let text = |name| unsafe {
+    // SAFETY: a C string; copied at once.
+    Ok(unsafe {
         let name = CStr::from_ptr(name).to_bytes();
         String::from_utf8_lossy(encoding::to_utf8(name).unwrap_or(name)).into_owned()
-    };
-    Ok(format!("{}.{}", text(schema), text(table)))
+    })
 }
 
 fn counters(relation: Oid) -> Result<[i64; 3], PgError> {

@@ -185,6 +185,7 @@ unsafe extern "C-unwind" {
     pub fn get_typlenbyvalalign(type_oid: Oid, length: *mut i16, by_value: *mut bool, alignment: *mut c_char);
     pub fn getBaseType(type_oid: Oid) -> Oid;
     pub fn get_element_type(type_oid: Oid) -> Oid;
+    pub fn quote_qualified_identifier(schema: *const c_char, name: *const c_char) -> *const c_char;
     pub fn get_rel_name(relation: Oid) -> *mut c_char;
     pub fn get_rel_namespace(relation: Oid) -> Oid;
     pub fn get_rel_relkind(relation: Oid) -> c_char;

@@ -131,7 +131,7 @@ impl<'a> Entry<'a> {
     /// The process was lost while it ran the call.
     pub fn lost(&mut self) {
         if let Some(intent) = self.intent.take() {
-            intent.leave();
+            intent.leave(Outcome::Terminated);
         }
     }
 
@@ -251,7 +251,7 @@ impl Drop for Entry<'_> {
             return;
         }
         match self.intent.take() {
-            Some(intent) => drop(intent.end(End::new(Outcome::Disconnected))),
+            Some(intent) => intent.leave(Outcome::Disconnected),
             None => drop(self.note(Outcome::Disconnected, None, 0)),
         }
     }

@@ -62,8 +62,8 @@ enum State {
     Written(i64),
     /// The call ended before its intent was known to be on disk.
     Ended(Box<End>),
-    /// Nobody will say how it ended.
-    Left,
+    /// Nobody knows what became of its transaction.
+    Left(Outcome),
 }
 
 /// What the journal knows of an intent.
@@ -104,9 +104,12 @@ impl Slot {
         }
     }
 
-    /// Nobody will say how it ended: it is not running.
-    pub fn is_left(&self) -> bool {
-        matches!(*self.lock(), State::Left)
+    /// How a call ended of which nobody knows what became of its transaction.
+    pub fn left(&self) -> Option<Outcome> {
+        match *self.lock() {
+            State::Left(outcome) => Some(outcome),
+            _ => None,
+        }
     }
 }
 
@@ -136,6 +139,11 @@ impl Intent {
 
     /// Records how the call ended. The receiver hears when that is on disk; `None`: the intent itself never got there.
     pub fn end(self, end: End) -> Option<oneshot::Receiver<()>> {
+        if end.facts.is_none() {
+            // Its process was ended, which may have been after the commit.
+            self.leave(end.outcome);
+            return None;
+        }
         let mut state = self.slot.lock();
         match &*state {
             State::Written(id) => {
@@ -150,15 +158,15 @@ impl Intent {
         }
     }
 
-    /// Nobody knows how the call ended: its transaction tells.
-    pub fn leave(self) {
+    /// Nobody knows what the call came to: its transaction tells.
+    pub fn leave(self, outcome: Outcome) {
         let mut state = self.slot.lock();
         let written = match &*state {
             State::Written(id) => Some(*id),
             _ => None,
         };
-        *state = State::Left;
+        *state = State::Left(outcome);
         drop(state);
-        self.journal.left(written);
+        self.journal.left(written, outcome);
     }
 }

@@ -4,7 +4,7 @@
 //! written is kept and tried again under the same name until the keeper has it, so that nothing is lost or doubled when an answer is.
 //! `delivery` is what happens once it is known what became of a batch.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use super::batch::{Batch, Refusal, Waiter};
 use super::intent::{End, Intent};
 use super::row::{Clock, Row};
 use super::who::Who;
-use super::{Pace, unwritten};
+use super::{Outcome, Pace, unwritten};
 use crate::error::CallError;
 use crate::host::{Demand, Host, Level};
 use crate::keepers::{Keepers, Unanswered};
@@ -28,19 +28,22 @@ use delivery::tell;
 
 /// How long rows that nobody waits for are collected: with the time to write them, they are at most 200 ms behind.
 const COLLECT: Duration = Duration::from_millis(120);
-/// Rows that go out at once, in bytes.
-const LARGE: usize = 4 << 20;
+/// Rows that go out at once, in bytes: the keeper has other work, too.
+const LARGE: usize = 1 << 20;
 /// What is kept while nothing can be written, in bytes. Beyond, reads are dropped and counted.
 const MOST: usize = 64 << 20;
 /// Between two attempts to write a batch.
 const RETRY: Duration = Duration::from_millis(500);
 /// Callers are told to the keeper again after this time, for somebody may have made the extension anew.
 const FORGET_CALLERS: Duration = Duration::from_secs(60);
-/// Between two looks for intents whose call was lost.
+/// Between two looks for intents whose call was lost, and for how far all are settled.
 const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE_ALL: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct State {
+    /// Full batches that wait for their turn, before `pending`.
+    full: VecDeque<Batch>,
     pending: Batch,
     /// When the first row of `pending` came.
     since: Option<Instant>,
@@ -52,8 +55,9 @@ struct State {
     standby: bool,
     dropped: u64,
     dropped_since: Option<SystemTime>,
-    /// Intents on disk whose calls run.
+    /// Intents on disk whose calls run, and those whose calls were lost.
     running: HashSet<i64>,
+    left: HashMap<i64, Outcome>,
     written: u64,
 }
 
@@ -112,7 +116,7 @@ impl Journal {
     pub fn health(&self) -> Health {
         let state = self.lock();
         Health {
-            waiting_rows: state.pending.rows,
+            waiting_rows: state.pending.rows + state.full.iter().map(|batch| batch.rows).sum::<u64>(),
             written_rows: state.written,
             dropped_rows: state.dropped,
             failing: state.failing.as_ref().map(|e| e.detail.clone().unwrap_or_default()),
@@ -121,6 +125,12 @@ impl Journal {
     }
 
     fn add(&self, state: &mut State, row: &Row, who: Option<&Arc<Who>>) {
+        if state.pending.lines.len() >= LARGE {
+            let State { pending, clock, full, .. } = state;
+            pending.close(clock, self.ascii);
+            full.push_back(std::mem::take(pending));
+            self.wake.notify_one();
+        }
         let now = Instant::now();
         if let Some(who) = who {
             if state.told_since.is_none_or(|since| now - since > FORGET_CALLERS) {
@@ -137,9 +147,6 @@ impl Journal {
         if state.since.is_none() {
             state.since = Some(now);
             self.wake.notify_one();
-        } else if state.pending.lines.len() >= LARGE && !state.pending.urgent {
-            state.pending.urgent = true;
-            self.wake.notify_one();
         }
     }
 
@@ -153,7 +160,7 @@ impl Journal {
     /// Has a row written within the next moments. The receiver hears when it is on disk, where one is asked for.
     pub fn note(&self, row: &Row, who: &Arc<Who>, wait: bool) -> Option<oneshot::Receiver<()>> {
         let mut state = self.lock();
-        if state.pending.lines.len() > MOST {
+        if state.full.len() * LARGE > MOST {
             state.dropped += 1;
             state.dropped_since.get_or_insert_with(SystemTime::now);
             return None;
@@ -209,10 +216,15 @@ impl Journal {
     }
 
     /// A call was lost, with the intent of this id if that is on disk.
-    pub fn left(&self, intent: Option<i64>) {
+    pub fn left(&self, intent: Option<i64>, outcome: Outcome) {
         if let Some(id) = intent {
-            self.lock().running.remove(&id);
+            self.note_left(&mut self.lock(), id, outcome);
         }
+    }
+
+    fn note_left(&self, state: &mut State, intent: i64, outcome: Outcome) {
+        state.running.remove(&intent);
+        state.left.insert(intent, outcome);
         self.unsettled.store(true, Ordering::Relaxed);
         self.wake.notify_one();
     }
@@ -221,7 +233,7 @@ impl Journal {
     pub async fn flush(&self) {
         let written = {
             let mut state = self.lock();
-            if state.failing.is_some() || (state.pending.is_empty() && state.since.is_none()) {
+            if state.failing.is_some() || (state.pending.is_empty() && state.full.is_empty() && state.since.is_none()) {
                 return;
             }
             let (sender, written) = oneshot::channel();
@@ -238,6 +250,7 @@ impl Journal {
         // An earlier keeper may have left rows to seal, and a crash intents to settle.
         let mut seal_at = Some(Instant::now() + self.pace.seal_every());
         let mut settle_at = Some(Instant::now());
+        let mut settle_all_at: Option<Instant> = None;
         loop {
             let now = Instant::now();
             if self.unsettled.load(Ordering::Relaxed) && settle_at.is_none() {
@@ -245,11 +258,13 @@ impl Journal {
             }
             let (due, urgent) = {
                 let state = self.lock();
-                (state.since.map(|since| since + COLLECT), state.pending.urgent)
+                (state.since.map(|since| since + COLLECT), state.pending.urgent || !state.full.is_empty())
             };
             if urgent || due.is_some_and(|due| due <= now) {
                 if self.write().await {
                     seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());
+                    // The next search for lost intents begins where all were settled.
+                    settle_all_at.get_or_insert_with(|| Instant::now() + SETTLE_ALL);
                 }
                 continue;
             }
@@ -257,15 +272,16 @@ impl Journal {
                 seal_at = self.seal().await.then(|| Instant::now() + self.pace.seal_every());
                 continue;
             }
-            if settle_at.is_some_and(|at| at <= now) {
+            if settle_at.or(settle_all_at).is_some_and(|at| at <= now) {
                 let (settled, more) = self.settle().await;
                 settle_at = more.then(|| Instant::now() + SETTLE);
+                settle_all_at = None;
                 if settled {
                     seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());
                 }
                 continue;
             }
-            match [due, seal_at, settle_at].into_iter().flatten().min() {
+            match [due, seal_at, settle_at, settle_all_at].into_iter().flatten().min() {
                 Some(at) => tokio::select! {
                     () = sleep_until(at) => {}
                     () = self.wake.notified() => {}
@@ -282,10 +298,15 @@ impl Journal {
             if state.dropped > 0 {
                 self.add_gap(&mut state);
             }
-            let State { pending, clock, .. } = &mut *state;
-            pending.close(clock, self.ascii);
-            let batch = std::mem::take(pending);
-            state.since = None;
+            let batch = match state.full.pop_front() {
+                Some(full) => full,
+                None => {
+                    state.since = None;
+                    let State { pending, clock, .. } = &mut *state;
+                    pending.close(clock, self.ascii);
+                    std::mem::take(pending)
+                }
+            };
             (batch, self.pace.batch_name())
         };
         if batch.rows == 0 {
@@ -319,22 +340,6 @@ impl Journal {
         }
     }
 
-    fn add_gap(&self, state: &mut State) {
-        let dropped = std::mem::take(&mut state.dropped);
-        let since = state.dropped_since.take().unwrap_or_else(SystemTime::now);
-        let arguments =
-            serde_json::json!({"rows": dropped, "cause": "the trail could not be written, and no more rows could be kept in memory"})
-                .to_string();
-        let row = Row {
-            method: Some("gap"),
-            arguments: Some(&arguments),
-            arguments_bytes: Some(arguments.len() as u64),
-            times: Some(dropped),
-            ..Row::new('e', since)
-        };
-        self.add(state, &row, None);
-    }
-
     /// `true`: there is more to seal.
     async fn seal(&self) -> bool {
         match self.keepers.work(self.database, &self.name, JobKind::Seal, b"").await {
@@ -357,11 +362,19 @@ impl Journal {
             oldest_open: Option<i64>,
         }
         self.unsettled.store(false, Ordering::Relaxed);
-        let running: Vec<i64> = self.lock().running.iter().copied().collect();
-        let question = serde_json::to_vec(&running).unwrap_or_default();
+        let (running, left): (Vec<i64>, HashMap<i64, &str>) = {
+            let state = self.lock();
+            (state.running.iter().copied().collect(), state.left.iter().map(|(id, outcome)| (*id, outcome.name())).collect())
+        };
+        let question = serde_json::json!({"running": running, "left": left}).to_string().into_bytes();
         match self.keepers.work(self.database, &self.name, JobKind::Settle, &question).await {
             Ok(answer) => match serde_json::from_slice::<Settled>(&answer) {
-                Ok(Settled { settled, oldest_open }) => (settled > 0, oldest_open.is_some_and(|id| !running.contains(&id))),
+                Ok(Settled { settled, oldest_open }) => {
+                    let mut state = self.lock();
+                    // Those that are not settled come before no later one that is open.
+                    state.left.retain(|id, _| oldest_open.is_some_and(|open| *id >= open));
+                    (settled > 0, oldest_open.is_some_and(|id| !running.contains(&id)))
+                }
                 Err(_) => (false, false),
             },
             Err(Unanswered::NotInstalled(_)) => (false, false),

@@ -3,11 +3,11 @@
 //! Part of the journal, on the gateway's runtime thread. Waits for nothing.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
-use super::Journal;
+use super::{Journal, State};
 use crate::audit::batch::{Batch, Waiter};
-use crate::audit::row::to_json;
+use crate::audit::row::{Row, to_json};
 use crate::audit::unwritten;
 use crate::error::CallError;
 use crate::host::{Demand, Level};
@@ -29,8 +29,10 @@ impl Journal {
                     let id = first + i64::try_from(place).unwrap_or(0);
                     match slot.written(id) {
                         Some(end) => self.add_outcome(&mut state, id, slot.at, &end, None),
-                        None if slot.is_left() => self.unsettled.store(true, Ordering::Relaxed),
-                        None => drop(state.running.insert(id)),
+                        None => match slot.left() {
+                            Some(outcome) => self.note_left(&mut state, id, outcome),
+                            None => drop(state.running.insert(id)),
+                        },
                     }
                 }
                 Waiter::Written(sender) => drop(sender.send(())),
@@ -101,6 +103,23 @@ impl Journal {
             }
         }
         tell(batch.waiters);
+    }
+
+    /// Says how many rows there was no room for.
+    pub(super) fn add_gap(&self, state: &mut State) {
+        let dropped = std::mem::take(&mut state.dropped);
+        let since = state.dropped_since.take().unwrap_or_else(SystemTime::now);
+        let arguments =
+            serde_json::json!({"rows": dropped, "cause": "the trail could not be written, and no more rows could be kept in memory"})
+                .to_string();
+        let row = Row {
+            method: Some("gap"),
+            arguments: Some(&arguments),
+            arguments_bytes: Some(arguments.len() as u64),
+            times: Some(dropped),
+            ..Row::new('e', since)
+        };
+        self.add(state, &row, None);
     }
 }
 
