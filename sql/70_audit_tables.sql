@@ -163,7 +163,9 @@ create view mcp.audit as
            o.committed,
            coalesce(o.objects, e.objects)::pg_catalog.jsonb as objects,
            o.id as outcome_id,
-           o.ended
+           o.ended,
+           mcp._audit_statement(e.tool, e.arguments) as statement,
+           mcp._audit_normalised(mcp._audit_statement(e.tool, e.arguments)) as normalised
       from mcp._audit e
       left join mcp._audit_callers c on c.id operator(pg_catalog.=) e.caller
       left join mcp._audit o on o.intent operator(pg_catalog.=) e.id and o.at operator(pg_catalog.=) e.at and o.kind operator(pg_catalog.=) 'o'
@@ -206,3 +208,5 @@ comment on column mcp.audit.committed is 'What the call did was kept';
 comment on column mcp.audit.objects is 'Tables and views that the call touched, and how';
 comment on column mcp.audit.outcome_id is 'Number of the row that holds the outcome of a call that could write';
 comment on column mcp.audit.ended is 'When a call that could write was over';
+comment on column mcp.audit.statement is 'The SQL text of a tool that runs, plans or looks at one';
+comment on column mcp.audit.normalised is 'The same without its constants; null where it cannot be read, because it was cut, say';

@@ -2,22 +2,6 @@
 -- Runs: in an auditor's session, with the auditor's own rights.
 -- Must not: leave out a change because it could not be counted or its call never came to an end.
 
-create function mcp._audit_statement(tool text, arguments text) returns text
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if tool = 'execute_sql' then
-        return coalesce(arguments::json ->> 'query', arguments);
-    end if;
-    return arguments;
-exception when others then
-    -- Cut where it was too long, or JSON that Postgres does not take: shown as it is.
-    return arguments;
-end
-$$;
-comment on function mcp._audit_statement(text, text) is 'The SQL text of a call of execute_sql, and the arguments of any other call';
-
 create function mcp._audit_known(what text, name text, known text[]) returns boolean
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -72,7 +56,7 @@ begin
                                  array(select c.role from mcp.audit_callers c where c.role is not null union select r.rolname::text from pg_roles r order by 1));
     end if;
     return query
-        select a.id, a.time, a.principal, a.token_label, a.role, a.tool, mcp._audit_statement(a.tool, a.arguments),
+        select a.id, a.time, a.principal, a.token_label, a.role, a.tool, coalesce(a.statement, a.arguments),
                t.key,
                case when t.key is not null then coalesce((t.value ->> 'inserted')::bigint, 0) end,
                case when t.key is not null then coalesce((t.value ->> 'updated')::bigint, 0) end,

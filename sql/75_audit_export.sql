@@ -15,7 +15,7 @@ as $$
             select 0 as id,
                    'id,time,database,role,principal,token_label,authentication,issuer,subject,client,peer,request_id,trace,method,tool,arguments,arguments_bytes,'
                    'arguments_digest,queryid,mode,outcome,sqlstate,rule,times,rows,bytes,changed,wal_bytes,queue_us,run_us,answer_us,xid,committed,objects,'
-                   'outcome_id,ended' as line
+                   'outcome_id,ended,statement,normalised' as line
              where case when mcp._audit_check(format, '{jsonl,csv}', "from", "to") then format = 'csv' end
              union all
             select a.id,
@@ -27,10 +27,10 @@ as $$
                                from (select row(a.id, a.time, a.database, f.v[1], f.v[2], f.v[3], f.v[4], f.v[5], f.v[6], f.v[7], f.v[8], f.v[9], f.v[10], f.v[11],
                                                 f.v[12], f.v[13], a.arguments_bytes, a.arguments_digest, a.queryid, a.mode, f.v[14], f.v[15], f.v[16], a.times,
                                                 a.rows, a.bytes, a.changed, a.wal_bytes, a.queue_us, a.run_us, a.answer_us, a.xid, a.committed, a.objects,
-                                                a.outcome_id, a.ended)::text
+                                                a.outcome_id, a.ended, f.v[17], f.v[18])::text
                                        from (select array_agg(regexp_replace(t, '^[=+@\t\r\n''-]', '''\&') order by n)
                                                from unnest(array[a.role, a.principal, a.token_label, a.authentication, a.issuer, a.subject, a.client, a.peer,
-                                                                 a.request_id, a.trace, a.method, a.tool, a.arguments, a.outcome, a.sqlstate, a.rule])
+                                                                 a.request_id, a.trace, a.method, a.tool, a.arguments, a.outcome, a.sqlstate, a.rule, a.statement, a.normalised])
                                                     with ordinality u (t, n)) f (v)) r (text)) end
               from mcp.audit a
              -- CASE, since COALESCE would not be let through into the view, and every day of the trail would be read.

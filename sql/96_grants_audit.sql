@@ -16,4 +16,3 @@ grant execute on function mcp.audit_export(text, timestamptz, timestamptz) to mc
 grant execute on function mcp._near(text, text[]) to mcp_auditor;
 grant execute on function mcp._audit_check(text, text[], timestamptz, timestamptz) to mcp_auditor;
 grant execute on function mcp._audit_known(text, text, text[]) to mcp_auditor;
-grant execute on function mcp._audit_statement(text, text) to mcp_auditor;
