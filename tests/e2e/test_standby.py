@@ -1,5 +1,6 @@
 """A hot standby serves reads by the primary's roles and tokens, and everything once it is promoted."""
 
+import json
 import threading
 
 import pytest
@@ -107,3 +108,31 @@ def test_promotion_while_serving(primary, standby, form):
     assert standby.gateway_pids() == gateway and writer.value("select pg_backend_pid()") == executor
     # A token made here works here.
     assert token_caller(standby, "reader_bridge").value("select current_user::text") == "reader_bridge"
+
+def records(cluster):
+    """The records of the audit trail in the server's log."""
+    mark = "supabase_mcp audit: {"
+    lines = [line for line in cluster.log().splitlines() if mark in line]
+    return [json.loads(line[line.index(mark) + len(mark) - 1:]) for line in lines]
+
+
+def test_the_trail_goes_to_the_log_until_the_promotion(primary, standby):
+    caller = there(standby, token_caller(primary, "writer_direct", label="auditée"))
+    assert caller.value("select 'a\nb' as standby_call") == "a\nb"
+    assert caller.sqlstate("update shop.counter set n = 1 where false") == "25006"
+    found = wait_until(lambda: [r for r in records(standby) if "standby_call" in r.get("arguments", "")], 10, "the call is in the log")
+    record = found[0]
+    assert record["outcome"] == "ok" and record["tool"] == "execute_sql" and record["database"] == "postgres" and record["writes"] is False
+    assert record["caller"]["role"] == "writer_direct" and record["caller"]["label"] == "auditée" and record["caller"]["authentication"] == "token"
+    assert json.loads(record["arguments"])["query"] == "select 'a\nb' as standby_call"
+    refused = wait_until(lambda: [r for r in records(standby) if r.get("outcome") == "refused"], 10, "the refused write is in the log")
+    assert refused[0]["sqlstate"] == "25006" and refused[0]["rule"] == "read only"
+    state = standby.value("select mcp.status() #>> '{audit,databases,0,state}'")
+    assert "server log" in state and "standby" in state
+    assert standby.value("select count(*) from mcp.audit where arguments like '%standby_call%'") == 0
+
+    standby.promote()
+    wait_until(lambda: not caller.sql("update shop.counter set n = n where false").is_error, 20, "it takes writes")
+    query = "select outcome from mcp.audit where arguments like '%set n = n where false%' and mode = 'write' order by id desc limit 1"
+    assert wait_until(lambda: standby.value(query), 10, "the trail is written") == "ok"
+    assert standby.value("select mcp.status() #>> '{audit,databases,0,state}'") == "written"
