@@ -62,7 +62,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    raise log 'supabase_mcp: audit seal %', jsonb_build_object('number', new.number, 'last_id', new.last_id, 'hash', encode(new.hash, 'hex'), 'purge', new.purge_id);
+    raise log 'supabase_mcp audit: seal % over rows up to %: %', new.number, new.last_id, encode(new.hash, 'hex');
     return null;
 end
 $$;
@@ -71,6 +71,7 @@ comment on function mcp._audit_log_purge() is 'Writes the seal over the record o
 create constraint trigger log_purge after update of purge_id on mcp._audit_sealed deferrable initially deferred
     for each row execute function mcp._audit_log_purge();
 comment on trigger log_purge on mcp._audit_sealed is 'A purge seals its own record, and the keeper process does not know of that seal';
+comment on constraint log_purge on mcp._audit_sealed is 'It waits for the commit';
 
 -- Why this is SECURITY DEFINER: the partitions belong to a superuser, so that nobody else can change a row of them, and only an owner may drop a table.
 -- Whoever is granted this can let days go that are over, whole and for all to see, and nothing else.

@@ -92,8 +92,7 @@ def test_whole_days_go(trail):
     assert said == {"before": "2026-03-02T15:00:00+00:00", "until": "2026-03-02T00:00:00+00:00", "partitions": FIVE_DAYS[:1], "rows": 8, "first_id": 1, "last_id": 11,
                     "session_user": "postgres", "role": "none", "seals": "{[1,3)}"}
     seal = trail.sql("select number, encode(hash, 'hex') from mcp._audit_seals order by number desc limit 1")[0]
-    line = [line for line in trail.site.log().splitlines() if "audit seal" in line and seal[1] in line]
-    assert len(line) == 1 and f'"number": {seal[0]}' in line[0]
+    assert len([line for line in trail.site.log().splitlines() if f"supabase_mcp audit: seal {seal[0]} over rows up to 22: {seal[1]}" in line]) == 1
 
     # Nothing more to let go: no record of nothing.
     assert purge(trail, "'2026-03-02 15:00+00'") == {"partitions": [], "rows": 0, "first_id": None, "last_id": None, "record": None}
@@ -279,7 +278,7 @@ def test_a_transaction_left_open_does_not_stop_the_calls(trail):
         with pytest.raises(psycopg.Error):
             connection.execute("commit")
     assert trail.value("select to_regclass('mcp._audit_20260301') is not null")
-    assert trail.value("select current_database()") not in [line.split("@")[1].split(" ")[0] for line in trail.site.log().splitlines() if "audit seal" in line]
+    assert trail.value("select current_database()") not in [line.split("@")[1].split(" ")[0] for line in trail.site.log().splitlines() if "audit: seal" in line]
 
 
 # ---- who may

@@ -46,7 +46,7 @@ def test_a_line_is_what_copy_writes(site):
     one = Trail(site, "lines")
     times = [datetime(2026, 3, 10, 23, 59, 59, 999999, timezone.utc), datetime(2026, 3, 10, 12, 30, tzinfo=timezone.utc), datetime(2026, 3, 10, 1, 2, 3, 400000, timezone.utc)]
     rows = [{column: text for column in TEXTS} for text in HOSTILE]
-    rows += [{**{column: None for column in TEXTS}, "kind": kind, "at": at} for kind in "ioer" for at in times]
+    rows += [{**{column: None for column in TEXTS}, "kind": kind, "at": at, "ended": at} for kind in "ioer" for at in times]
     rows += [{"arguments_digest": value, "writes": flag, "committed": not flag, "queryid": number, "intent": number, "rows": -number, "xid": str(2 ** 63 + 5)}
              for value, flag, number in ((b"", True, 2 ** 63 - 1), (bytes(range(256)), False, -(2 ** 62)))]
     rows += [{"arguments": HOSTILE[n] + "ü\\" + HOSTILE[-n]} for n in range(len(HOSTILE))]

@@ -12,7 +12,7 @@ COLUMNS = {
     "id": "1000", "at": "at + interval '1 microsecond'", "kind": "'r'", "caller": "null", "intent": "3", "method": "method || ' '", "tool": "'other'", "request": "'1'",
     "trace": "''", "arguments": "'{}'", "arguments_bytes": "0", "arguments_digest": "'\\x00fe'", "queryid": "queryid - 1", "writes": "not writes", "outcome": "'error'",
     "sqlstate": "'42501'", "rule": "'x'", "times": "2", "rows": "rows + 1", "bytes": "0", "changed": "'{}'", "wal_bytes": "1", "queue_us": "1", "run_us": "1", "answer_us": "1",
-    "xid": "'78'", "committed": "null", "objects": "'{}'"}
+    "xid": "'78'", "committed": "null", "objects": "'{}'", "ended": "now()"}
 # A copy of a row, with another number.
 COPY = "insert into mcp._audit select (jsonb_populate_record(e, '{{\"id\": {}}}')).* from mcp._audit e where id = {}"
 # The same, as a superuser would who knows how seals are made.
