@@ -204,7 +204,7 @@ $$;
 comment on function mcp._audit_seal(bigint, bigint, bytea, bytea) is
     'Seals rows by the digests that their writer computed, so that one changed since does not fit; run by the keeper process alone';
 
-create function mcp._audit_seal_rest() returns jsonb
+create function mcp._audit_seal_rest(until bigint default null) returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -217,12 +217,12 @@ begin
     -- First of all: from here on nobody adds rows, and the next statement sees those that are there.
     select h.* into strict head from mcp._audit_head h for update;
     select d.last_id + 1 into strict first from mcp._audit_sealed d;
-    last := least(head.last_id, first + most - 1);
+    last := least(head.last_id, until, first + most - 1);
     if last < first then
         return null;
     end if;
-    return mcp._audit_add_seal(mcp._audit_seal_table(first, last)) || case when last < head.last_id then '{"more": true}' else '{}' end::jsonb;
+    return mcp._audit_add_seal(mcp._audit_seal_table(first, last)) || case when last < least(head.last_id, until) then '{"more": true}' else '{}' end::jsonb;
 end
 $$;
-comment on function mcp._audit_seal_rest() is
-    'Seals the rows that are written and not sealed yet, as they are in the table; null if there are none, "more" if not all came under one seal; run by the keeper process alone';
+comment on function mcp._audit_seal_rest(bigint) is
+    'Seals the rows that are written and not sealed yet, as they are in the table, or those of them up to one; null if there are none, "more" if not all came under one seal; run by the keeper process alone';

@@ -163,6 +163,16 @@ def test_the_rest_is_sealed_in_portions(site):
     assert (verdict["ok"], verdict["seals"], verdict["rows"], verdict["unsealed_rows"]) == (True, 2, 50_003, 0)
 
 
+def test_the_rest_up_to_a_row(site):
+    """What an earlier keeper left comes first; what this one wrote is sealed from its own digests."""
+    one = Trail(site, "rest_to")
+    one.write({}, {}, {}, {})
+    assert one.value("select mcp._audit_seal_rest(2) - 'hash' - 'sealed_at'") == {"number": 1, "first_id": 1, "last_id": 2}
+    assert one.value("select mcp._audit_seal_rest(2)") is None
+    one.value(SEAL, [3, 4, *keeper_digests(one, 3, 4)])
+    assert one.verify()["seals"] == 2 and one.verify()["ok"]
+
+
 def test_verifying_while_the_trail_is_written(site):
     """One snapshot: rows, seals and the head are never seen at different times."""
     one = Trail(site, "busy")
