@@ -1,6 +1,6 @@
 -- Owns: the proof that the audit trail is as it was written: mcp.audit_verify, and what names the first row that does not fit.
 -- Runs: in the sessions of auditors, with their own rights (sql/95_grants_seals.sql); mcp.audit_purge asks it first.
--- Must not: change anything, or see two states of the trail: all of it reads by the snapshot of the statement that calls it.
+-- Must not: change anything, or see two states of the trail: all of it reads by one snapshot.
 --
 -- The trail proves that it fits together. Who is a superuser could write it anew from some row on, seals and all: then its newest seal is not the
 -- one that the server log, kept elsewhere, has under that number.
@@ -243,7 +243,7 @@ as $$
 $$;
 comment on function mcp._audit_seal_of(bigint) is 'Number of the seal that covers a row; of the newest, for a row that is not sealed yet';
 
-create function mcp.audit_verify(since timestamptz default null, until timestamptz default null) returns mcp.audit_verdict
+create function mcp._audit_verify_time(since timestamptz, until timestamptz) returns mcp.audit_verdict
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -254,9 +254,6 @@ declare
     low bigint;
     high bigint;
 begin
-    if until < since then
-        raise exception 'until lies before since' using errcode = 'invalid_parameter_value', hint = 'mcp.audit_verify(since, until): the earlier time first.';
-    end if;
     -- Seals that were made in that time, the next one before and after them, and those of all rows of that time: some are recorded late.
     if since is not null or until is not null then
         select min(e.id), max(e.id) into low, high from mcp._audit e where e.at >= coalesce(since, '-infinity') and e.at <= coalesce(until, 'infinity');
@@ -275,15 +272,41 @@ begin
     return mcp._audit_check(lowest, highest);
 end
 $$;
+comment on function mcp._audit_verify_time(timestamptz, timestamptz) is 'Verifies the rows of a time and the seals around them';
+
+-- Volatile for the sake of the lock: the statement after it has a snapshot of its own, which is not from before a purge that was waited for.
+create function mcp.audit_verify(since timestamptz default null, until timestamptz default null) returns mcp.audit_verdict
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if until < since then
+        raise exception 'until lies before since' using errcode = 'invalid_parameter_value', hint = 'mcp.audit_verify(since, until): the earlier time first.';
+    end if;
+    lock table only mcp._audit in access share mode;
+    return mcp._audit_verify_time(since, until);
+end
+$$;
 comment on function mcp.audit_verify(timestamptz, timestamptz) is
     'Proves that nothing was changed, removed or inserted in the audit trail (of a time: its rows and the seals around them), or names the first row that does not fit. '
     'That the newest seals were not cut off together with their rows shows in the server log: last_seal and last_hash are what its last line about a seal says';
 
-create function mcp.audit_verify_ids(from_id bigint default null, to_id bigint default null) returns mcp.audit_verdict
+create function mcp._audit_verify_ids(from_id bigint, to_id bigint) returns mcp.audit_verdict
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     select mcp._audit_check(case when from_id > 1 then mcp._audit_seal_of(from_id) end,
                             case when to_id <= (select max(s.last_id) from mcp._audit_seals s) then mcp._audit_seal_of(to_id) end)
+$$;
+comment on function mcp._audit_verify_ids(bigint, bigint) is 'Verifies the seals that cover some rows';
+
+create function mcp.audit_verify_ids(from_id bigint default null, to_id bigint default null) returns mcp.audit_verdict
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    lock table only mcp._audit in access share mode;
+    return mcp._audit_verify_ids(from_id, to_id);
+end
 $$;
 comment on function mcp.audit_verify_ids(bigint, bigint) is 'What mcp.audit_verify does, for the seals that cover these rows; null: from the beginning, to the end';

@@ -18,7 +18,7 @@ begin
          where p.pronamespace operator(pg_catalog.=) 'mcp'::pg_catalog.regnamespace
            and p.proname operator(pg_catalog.=) any ('{audit_verify,audit_verify_ids,
                                                        _audit_check,_audit_check_chain,_audit_check_rows,_audit_check_end,_audit_misfit,_audit_caller_problem,
-                                                       _audit_purged,_audit_seal_of,_audit_seal_hash,_audit_caller_id,
+                                                       _audit_verify_time,_audit_verify_ids,_audit_purged,_audit_seal_of,_audit_seal_hash,_audit_caller_id,
                                                        _audit_digest,_audit_line,_audit_field,_audit_partitions}'::pg_catalog.name[])
     loop
         execute pg_catalog.format('grant execute on function %s to mcp_auditor', item.function);

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 
 import psycopg
 import pytest
@@ -266,6 +267,23 @@ def test_one_purge_at_a_time(trail):
         first.commit()
     assert purge(trail, "'2026-03-03'")["rows"] == 4
     assert counts(trail.verify()) == (8, 3, 11)
+
+
+def test_verifying_behind_a_purge(trail):
+    """Whoever verifies waits for a purge that is at work, and then sees what it left, not what was before it."""
+    verdicts = []
+    waiting = "select count(*) = 2 from pg_locks where relation = 'mcp._audit'::regclass and not granted"
+    with trail.connect(autocommit=False) as purger:
+        purge(trail, "'2026-03-02'", connection=purger)
+        auditors = [threading.Thread(target=lambda call=call: verdicts.append(trail.verify(call))) for call in ("mcp.audit_verify()", "mcp.audit_verify_ids(1)")]
+        for auditor in auditors:
+            auditor.start()
+        with trail.connect() as watcher:
+            wait_until(lambda: watcher.execute(waiting).fetchone()[0], 4, "the auditors wait")
+        purger.commit()
+    for auditor in auditors:
+        auditor.join()
+    assert [counts(verdict) for verdict in verdicts] == [(7, 2, 14)] * 2
 
 
 def test_a_transaction_left_open_does_not_stop_the_calls(trail):
