@@ -91,38 +91,51 @@ impl Seals {
 
     /// Makes one seal over what was written since the last one. The answer is `true` if more is left.
     pub fn seal(&mut self, call: &mut Call, mut tx: Tx) -> Result<(), Failure> {
-        if self.gap || !self.looked || self.digests.is_empty() {
-            call.own(&mut tx, c"select mcp._audit_seal_rest()", &[])?;
+        // What an earlier keeper left comes first. What this one wrote is never taken from the table, where it may have been changed.
+        let own = !self.gap && !self.digests.is_empty();
+        if own && self.looked {
+            self.seal_own(call, &mut tx)?;
         } else {
-            let mut body = Sha256::new();
-            let mut marks = String::with_capacity(self.digests.len() * MARK * 2);
-            for digest in &self.digests {
-                body.update(digest);
-                push_hex(&mut marks, &digest[..MARK]);
-            }
-            let mut sum = String::new();
-            push_hex(&mut sum, &body.finalize());
-            let last = self.first + self.digests.len() as i64 - 1;
-            let sql = c"select mcp._audit_seal($1::pg_catalog.text::pg_catalog.int8, $2::pg_catalog.text::pg_catalog.int8, \
-                        pg_catalog.decode($3::pg_catalog.text, 'hex'), pg_catalog.decode($4::pg_catalog.text, 'hex'))";
-            if let Err(failure) = call.own(&mut tx, sql, &[&self.first.to_string(), &last.to_string(), &marks, &sum]) {
-                // Rows before these are not sealed, say: the table tells.
-                (self.gap, self.digests) = (true, Vec::new());
-                return Err(failure);
-            }
+            let until = if own { (self.first - 1).to_string() } else { i64::MAX.to_string() };
+            call.own(&mut tx, c"select mcp._audit_seal_rest($1::pg_catalog.text::pg_catalog.int8)", &[&until])?;
         }
         let sealed: Option<Sealed> = serde_json::from_slice(call.out).ok();
         call.out.clear();
         tx.finish()?;
-        let more = sealed.as_ref().is_some_and(|s| s.more);
+        let rest = !own || !self.looked;
+        let sealed_more = sealed.as_ref().is_some_and(|s| s.more);
+        let more = sealed_more || (rest && own);
         let line =
             sealed.map(|Sealed { number, first_id, last_id, hash, .. }| format!("seal {number} over rows {first_id} to {last_id}: {hash}"));
         if !more {
             *self = Seals { looked: true, ..Seals::default() };
+        } else if rest && !sealed_more {
+            self.looked = true;
         }
         self.line = line;
         call.out.extend_from_slice(if more { b"true" } else { b"false" });
         Ok(())
+    }
+
+    /// Has the rows sealed that this process wrote, from what it knows of them.
+    fn seal_own(&mut self, call: &mut Call, tx: &mut Tx) -> Result<(), Failure> {
+        let mut body = Sha256::new();
+        let mut marks = String::with_capacity(self.digests.len() * MARK * 2);
+        for digest in &self.digests {
+            body.update(digest);
+            push_hex(&mut marks, &digest[..MARK]);
+        }
+        let mut sum = String::new();
+        push_hex(&mut sum, &body.finalize());
+        let last = self.first + self.digests.len() as i64 - 1;
+        let sql = c"select mcp._audit_seal($1::pg_catalog.text::pg_catalog.int8, $2::pg_catalog.text::pg_catalog.int8, \
+                    pg_catalog.decode($3::pg_catalog.text, 'hex'), pg_catalog.decode($4::pg_catalog.text, 'hex'))";
+        let sealed = call.own(tx, sql, &[&self.first.to_string(), &last.to_string(), &marks, &sum]);
+        if sealed.is_err() {
+            // Rows of others may lie before these: they are sealed first, next time.
+            self.looked = false;
+        }
+        sealed.map(drop)
     }
 }
 

@@ -102,14 +102,14 @@ def trail(site):
     rows = [
         dict(at=at(0), kind="c", caller=0, method="tools/call", tool="list_tables", writes=False, outcome="ok", objects='{"pg_catalog.pg_class": ["select"]}'),
         dict(at=at(1), kind="i", caller=0, method="tools/call", tool="execute_sql", writes=True, xid="10", arguments='{"query":"insert"}'),
-        dict(at=at(2), kind="o", intent=1, outcome="ok", committed=True, changed='{"shop.orders":{"inserted":3},"shop.note":{"deleted":1}}', objects='{"shop.orders":["insert"]}'),
+        dict(at=at(1), kind="o", intent=1, outcome="ok", committed=True, changed='{"shop.orders":{"inserted":3},"shop.note":{"deleted":1}}', objects='{"shop.orders":["insert"]}'),
         dict(at=at(3), kind="i", caller=1, method="tools/call", tool="execute_sql", writes=True, xid="11", arguments='{"query":"update"}'),
-        dict(at=at(4), kind="o", intent=3, outcome="ok", committed=True, changed='{"shop.orders":{"updated":4,"inserted":1}}'),
+        dict(at=at(3), kind="o", intent=3, outcome="ok", committed=True, changed='{"shop.orders":{"updated":4,"inserted":1}}'),
         # Rolled back: nothing of it was kept.
         dict(at=at(5), kind="i", caller=0, method="tools/call", tool="execute_sql", writes=True, xid="12", arguments='{"query":"delete"}'),
-        dict(at=at(6), kind="o", intent=5, outcome="error", sqlstate="42501", rule="privilege", committed=False, changed='{"shop.orders":{"deleted":99}}'),
+        dict(at=at(5), kind="o", intent=5, outcome="error", sqlstate="42501", rule="privilege", committed=False, changed='{"shop.orders":{"deleted":99}}'),
         dict(at=at(7), kind="i", caller=0, method="tools/call", tool="execute_sql", writes=True, xid="13", arguments='{"query":"killed"}'),
-        dict(at=at(8), kind="o", intent=7, outcome="terminated", rule="settled by pg_xact_status", committed=True),
+        dict(at=at(7), kind="o", intent=7, outcome="terminated", rule="settled by pg_xact_status", committed=True),
         dict(at=at(9), kind="i", caller=0, method="tools/call", tool="execute_sql", writes=True, xid="14", arguments='{"query":"runs"}'),
         dict(at=at(10), kind="r", caller=2, method="tools/call", tool="secret_tool", outcome="refused", rule="no such tool", times=3),
         dict(at=at(11), kind="r", caller=3, method="login", outcome="refused", rule="unknown token", times=7),

@@ -271,7 +271,7 @@ def test_a_membership_without_inherit_is_reached_by_set_role_alone(site):
 def test_an_auditor_reads_and_changes_nothing(site):
     for text in ("select hash from mcp._tokens", "select mcp.create_token('outsider')", "delete from mcp._tokens", "insert into mcp._peer_map (os_user, role) values ('x', 'outsider')",
                  "select mcp.set_limit('outsider', calls_per_minute => 1)", "delete from mcp._audit", "insert into mcp._audit (id, at, kind) values (1, now(), 'e')",
-                 "select rolpassword from pg_authid", "select * from mcp._audit"):
+                 "select rolpassword from pg_authid", "select * from mcp._audit_key"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             as_role(site, "auditor", text)
     assert as_role(site, "auditor", "select count(*) from mcp.tokens")[0][0] == site.value("select count(*) from mcp.tokens") > 5

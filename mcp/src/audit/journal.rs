@@ -59,6 +59,8 @@ struct State {
     running: HashSet<i64>,
     left: HashMap<i64, Outcome>,
     written: u64,
+    /// The trail's next row has this number at the least.
+    next_id: i64,
 }
 
 /// Numbers for `mcp.status()`.
@@ -133,14 +135,7 @@ impl Journal {
         }
         let now = Instant::now();
         if let Some(who) = who {
-            if state.told_since.is_none_or(|since| now - since > FORGET_CALLERS) {
-                state.told.clear();
-                state.told_since = Some(now);
-            }
-            if !state.told.contains(&who.id) {
-                state.told.insert(who.id.clone());
-                state.pending.callers.push(who.clone());
-            }
+            tell_who(state, who);
         }
         let State { pending, clock, .. } = state;
         pending.push(row, clock, self.ascii);
@@ -178,10 +173,7 @@ impl Journal {
     /// Counts a refusal; like ones within a short time become one row.
     pub fn refuse(&self, who: &Arc<Who>, refusal: Refusal, at: SystemTime) {
         let mut state = self.lock();
-        if !state.told.contains(&who.id) {
-            state.told.insert(who.id.clone());
-            state.pending.callers.push(who.clone());
-        }
+        tell_who(&mut state, who);
         state.pending.refuse(refusal, at);
         if state.since.is_none() {
             state.since = Some(Instant::now());
@@ -380,5 +372,17 @@ impl Journal {
             Err(Unanswered::NotInstalled(_)) => (false, false),
             Err(_) => (false, true),
         }
+    }
+}
+
+/// Has the keeper told who calls, unless it knows.
+fn tell_who(state: &mut State, who: &Arc<Who>) {
+    if state.told_since.is_none_or(|since| since.elapsed() > FORGET_CALLERS) {
+        state.told.clear();
+        state.told_since = Some(Instant::now());
+    }
+    if !state.told.contains(&who.id) {
+        state.told.insert(who.id.clone());
+        state.pending.callers.push(who.clone());
     }
 }

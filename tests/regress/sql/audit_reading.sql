@@ -33,7 +33,7 @@ declare
     id constant bigint := pg_temp.put(at, 'i', who, jsonb_build_object('method', 'tools/call', 'tool', tool, 'arguments', arguments, 'writes', true, 'xid', 700 + extract(minute from at)));
 begin
     if outcome is not null then
-        perform pg_temp.put(at + took, 'o', '{}', jsonb_build_object('intent', id, 'queue_us', 1000, 'run_us', (extract(epoch from took) * 1000000)::bigint, 'answer_us', 500) || outcome);
+        perform pg_temp.put(at, 'o', '{}', jsonb_build_object('intent', id, 'ended', at + took, 'queue_us', 1000, 'run_us', (extract(epoch from took) * 1000000)::bigint, 'answer_us', 500) || outcome);
     end if;
     return id;
 end $$;

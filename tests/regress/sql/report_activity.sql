@@ -27,9 +27,9 @@ begin
            (id + 10, '2026-02-01 08:10Z', 'e', null, 'purge', null, null, null, '{"until":"2026-01-01"}', null, null, null, 1000),
            (id + 11, '2026-02-02 00:00Z', 'c', reader, 'tools/call', 'list_tables', false, 'ok', '{}', null, null, null, null);
     insert into mcp._audit (id, at, kind, intent, outcome, committed, changed, objects, sqlstate, rule)
-    values (id + 1, '2026-02-01 08:01Z', 'o', id, 'ok', true, '{"shop.orders": {"inserted": 1}}', '{"shop.orders": ["insert"]}', null, null),
-           (id + 3, '2026-02-01 08:03Z', 'o', id + 2, 'error', false, '{"shop.orders": {"deleted": 50}}', '{"shop.orders": ["delete"]}', '42501', 'privilege'),
-           (id + 5, '2026-02-01 08:05Z', 'o', id + 4, 'terminated', true, null, null, null, 'settled by pg_xact_status'),
+    values (id + 1, '2026-02-01 08:00Z', 'o', id, 'ok', true, '{"shop.orders": {"inserted": 1}}', '{"shop.orders": ["insert"]}', null, null),
+           (id + 3, '2026-02-01 08:02Z', 'o', id + 2, 'error', false, '{"shop.orders": {"deleted": 50}}', '{"shop.orders": ["delete"]}', '42501', 'privilege'),
+           (id + 5, '2026-02-01 08:04Z', 'o', id + 4, 'terminated', true, null, null, null, 'settled by pg_xact_status'),
            -- What somebody may have made of it is no reason to fail.
            (id + 12, '2026-02-01 08:11Z', 'o', id + 90, 'ok', true, '[1]', '7', null, null);
 end $$;

@@ -23,6 +23,12 @@ impl Journal {
         }
         state.standby = false;
         state.written += batch.rows;
+        if first < state.next_id {
+            // It is another trail than before: the extension was made anew, and knows nobody.
+            state.told.clear();
+            state.pending.callers.extend(batch.callers);
+        }
+        state.next_id = first + i64::try_from(batch.rows).unwrap_or(0);
         for (place, waiter) in batch.waiters {
             match waiter {
                 Waiter::Intent(slot) => {
