@@ -98,6 +98,10 @@ select pg_temp.make('long_words', E'@mcp({})\n' || repeat('word ', 200000)), pg_
        pg_temp.make('output_fine', E'@mcp({"output": {"a": "string", "b?": {"type": ["integer", "null"]}}})\nx', '', 'jsonb', 'select null::jsonb'),
        pg_temp.make('schema_odd', E'@mcp({"args": {"a": {"schema": {"$ref": "https://example.org/x"}}, "b": {"schema": {"type": "strng"}}, "c": {"schema": {"pattern": "("}}, "d": 5, "e": {"words": "x"}}})\nx',
                     'a text, b text, c text, d text, e text'),
+       pg_temp.make('secret_odd', E'@mcp({"args": {"a": {"secret": "yes"}, "b": {"secret": true, "description": "x"}, "c": {"secret": null}, "d": {"secret": false}}})\nx',
+                    'a text, b text, c text, d text'),
+       pg_temp.make('secret_in_uri', E'@mcp({"kind": "resource", "uri": "x://y/{a}/{b}", "args": {"a": {"secret": true}, "b": {"secret": false}}})\nx', 'a text, b text'),
+       pg_temp.make('secret_prompt', E'@mcp({"kind": "prompt", "args": {"a": {"secret": true}}})\nx', 'a text', 'text', 'select a'),
        pg_temp.make('args_near', E'@mcp({"args": {"custmer": "x"}})\nx', 'customer text'), pg_temp.make('not_granted', E'@mcp({})\nx');
 revoke execute on function not_granted from public;
 do $$ begin execute 'create type checked.many as enum (' || (select string_agg(quote_literal('label ' || n), ', ') from generate_series(1, 10000) n) || ')'; end $$;
@@ -120,8 +124,13 @@ select pg_temp.own();
 select length(mcp._tools('[["all"]]')::text) < 60000 as short, jsonb_path_exists(mcp._tools('[["all"]]'), '$.**{12}') as deep;
 select bool_and(mcp._tool_call(e ->> 'name') is not null) as all_found, bool_and(length(e ->> 'description') <= 8000) as short
   from jsonb_array_elements(mcp._tools('[["all"]]')) e;
+-- What is secret, for a call that fits and for one that does not; in doubt it is.
+select mcp._tool_call('secret_odd', '{"a": "", "b": "", "c": "", "d": ""}') -> 'secret' as of_call, mcp._secret_arguments('tool', 'secret_odd') as of_misfit,
+       mcp._prompt_call('secret_prompt', '{"a": "x"}') -> 'secret' as of_prompt, mcp._secret_arguments('prompt', 'secret_prompt') as of_misfit_prompt,
+       mcp._tool_call('types_wrong', '{}') ? 'secret' as of_others, mcp._secret_arguments('tool', 'types_wrong') as none, mcp._secret_arguments('tool', 'list_tables') as ours,
+       mcp._secret_arguments('tool', 'no such tool') is null as unknown, mcp._secret_arguments('prompt', 'secret_odd') is null as no_prompt;
 select e ->> 'name' as name, e ->> 'title' as title, e ->> 'description' as description, e -> 'inputSchema' -> 'properties' as arguments, e -> 'outputSchema' as results
-  from jsonb_array_elements(mcp._tools('[["all"]]')) e where e ->> 'name' in ('definer_said', 'definer_fine', 'schema_odd', 'output_odd', 'output_fine', 'types_wrong', 'twice_keys', 'with_many');
+  from jsonb_array_elements(mcp._tools('[["all"]]')) e where e ->> 'name' in ('definer_said', 'definer_fine', 'schema_odd', 'secret_odd', 'output_odd', 'output_fine', 'types_wrong', 'twice_keys', 'with_many');
 set session authorization check_other;
 select mcp._tool_call('of_other', '{}') is not null as own_is_found;
 set session authorization check_admin;
