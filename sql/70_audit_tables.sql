@@ -189,7 +189,7 @@ comment on column mcp.audit.method is 'tools/call, prompts/get, resources/read, 
 comment on column mcp.audit.tool is 'Name of the tool or the prompt, URI of the resource';
 comment on column mcp.audit.arguments is 'The arguments as JSON text, up to supabase_mcp.audit_text_bytes, with hashes in the place of secrets';
 comment on column mcp.audit.arguments_bytes is 'Length of the arguments as they came';
-comment on column mcp.audit.arguments_digest is 'SHA-256 of the arguments as they came';
+comment on column mcp.audit.arguments_digest is 'SHA-256 of the arguments as they came; where something in them is hidden, their HMAC by a key that superusers can read';
 comment on column mcp.audit.queryid is 'Postgres'' identifier of the last statement, where compute_query_id is on';
 comment on column mcp.audit.mode is 'write: the call could write, and its intent was recorded before it began; or read';
 comment on column mcp.audit.outcome is 'ok, error, cancelled, timeout, disconnected, refused, terminated, or open while it runs; null for events';

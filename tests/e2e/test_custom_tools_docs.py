@@ -8,6 +8,7 @@ import pytest
 
 from harness.caller import token_caller
 from harness.cluster import Cluster
+from harness.waits import wait_until
 from harness.world import build_world
 
 PAGE = Path(__file__).parents[2] / "docs" / "custom-tools.md"
@@ -32,7 +33,7 @@ def site():
 def test_the_page(site):
     client = token_caller(site, "ai_reader")
     assert "orders_of" not in client.tools()
-    tool, by_function, saved, prompt, resource, instructions, toolset = blocks()
+    tool, by_function, secret, saved, prompt, resource, instructions, toolset = blocks()
     as_lead = lambda text: site.sql(text, user="lead")
 
     as_lead(tool)
@@ -42,6 +43,12 @@ def test_the_page(site):
     assert client.tool("orders_of", {"customer": 7}).data["row_count"] == 10
     assert as_lead(by_function) == [], "mcp.check() finds nothing"
     assert client.tools()["orders_of"]["description"] == "Lists what a customer ordered, oldest first."
+
+    as_lead(secret)
+    assert client.tools()["sign_in"]["inputSchema"]["properties"]["password"] == {"type": "string", "description": "Of the shop", "writeOnly": True}
+    assert client.tool("sign_in", {"login": "anna", "password": "sesame"}).data == {"result": True}
+    row = "select arguments::jsonb ->> 'password' from mcp.audit where tool = 'sign_in'"
+    assert wait_until(lambda: site.sql(row), 10, "the call's record") == [(site.value("select mcp.audit_hash('sesame')"),)]
 
     save, grant, drop = [statement for statement in re.split(r";\n", saved) if statement.strip()]
     as_lead(save + ";" + grant)
