@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn too_long_a_frame_is_refused_from_its_length_alone() {
-        let reply = Reply { id: 1, outcome: Outcome::Ok, untrusted: false, leaving: false };
+        let reply = Reply { id: 1, outcome: Outcome::Ok, untrusted: false, leaving: false, facts: None };
         let bytes = encode_reply(&reply, &[b' '; 2000]);
         let mut decoder = Decoder::new(1000);
         decoder.feed(&bytes[..4]);

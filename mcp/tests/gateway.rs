@@ -48,7 +48,7 @@ fn executor(ticket: Ticket) {
         while let Some(frame) = decoder.next_frame().unwrap() {
             let (job, arguments): (Job, _) = ipc::split(frame.body).unwrap();
             let (outcome, payload) = if ticket.form == Form::Keeper { (Outcome::Ok, keeper(&arguments)) } else { answer(&job, &arguments) };
-            let reply = Reply { id: job.id, outcome, untrusted: false, leaving: outcome == Outcome::Retire };
+            let reply = Reply { id: job.id, outcome, untrusted: false, leaving: outcome == Outcome::Retire, facts: None };
             if stream.write_all(&ipc::encode_reply(&reply, &payload)).is_err() || reply.leaving {
                 return;
             }

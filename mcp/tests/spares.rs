@@ -50,7 +50,7 @@ fn process(ticket: Ticket) {
                 Form::Keeper => (Outcome::Ok, keeper(&arguments)),
                 _ => executor(&ticket, &job, number),
             };
-            let reply = Reply { id: job.id, outcome, untrusted: false, leaving: job.tool == "leave" };
+            let reply = Reply { id: job.id, outcome, untrusted: false, leaving: job.tool == "leave", facts: None };
             if stream.write_all(&ipc::encode_reply(&reply, payload.to_string().as_bytes())).is_err() || reply.leaving {
                 return;
             }

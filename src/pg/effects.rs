@@ -189,7 +189,7 @@ unsafe extern "C-unwind" fn check_permissions(tables: *mut pg_sys::List, raise: 
             for i in 0..(*tables).length as usize {
                 let entry = (*(*tables).elements.add(i)).ptr_value.cast::<pg_sys::RangeTblEntry>();
                 if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
-                    note((*entry).relid, (*entry).requiredPerms as u32);
+                    note((*entry).relid, (*entry).requiredPerms);
                 }
             }
         }

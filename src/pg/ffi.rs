@@ -269,12 +269,7 @@ unsafe extern "C-unwind" {
     pub fn object_aclcheck(class: Oid, object: Oid, role: Oid, mode: AclMode) -> AclResult::Type;
 
     // parser/scanner.h
-    pub fn scanner_init(
-        text: *const c_char,
-        extra: *mut core_yy_extra_type,
-        keywords: *const ScanKeywordList,
-        keyword_tokens: *const u16,
-    ) -> core_yyscan_t;
+    pub fn scanner_init(text: *const c_char, extra: *mut core_yy_extra_type, a: *const ScanKeywordList, b: *const u16) -> core_yyscan_t;
     pub fn core_yylex(value: *mut core_YYSTYPE, location: *mut c_int, scanner: core_yyscan_t) -> c_int;
 
     // tcop/tcopprot.h, parser/analyze.h, tcop/utility.h, tcop/cmdtag.h, nodes/params.h, optimizer/clauses.h

@@ -14,6 +14,7 @@ fn caller(role: u32, token: Option<i64>, limits: &[Limit]) -> Principal {
         role_name: format!("r{role}").into(),
         form: Form::Direct,
         read_only: false,
+        ascii: false,
         features: None,
         until: None,
         connection_limit: None,
