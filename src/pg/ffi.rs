@@ -235,13 +235,13 @@ unsafe extern "C-unwind" {
     // commands/copy.h, parser/parse_node.h, parser/parse_relation.h
     pub fn make_parsestate(parent: *mut ParseState) -> *mut ParseState;
     pub fn addRangeTableEntryForRelation(
-        state: *mut ParseState,
-        relation: Relation,
+        s: *mut ParseState,
+        r: Relation,
         lock: LOCKMODE,
         alias: *mut Alias,
         inherited: bool,
         in_from: bool,
-    ) -> *mut ParseNamespaceItem;
+    ) -> *mut c_void;
     pub fn BeginCopyFrom(
         state: *mut ParseState,
         relation: Relation,
