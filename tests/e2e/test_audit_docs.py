@@ -1,4 +1,5 @@
 """docs/audit.md and README's section on the trail: their queries run as written, as an auditor, on a real trail, and the columns are those of mcp.audit."""
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.caller import Caller
@@ -36,9 +37,17 @@ def fill(site):
     assert bot.sqlstate("delete from shop.orders where id = 1; delete from shop.products where name = 'Red Kite'") == "23503"
     assert ada.sqlstate("delete from shop.orders") == "25006"
     assert ada.sqlstate("select * from shop.payment_cards") == "42501"
-    assert ada.tool("apply_migration", {"name": "x", "query": "drop table shop.orders"}).is_error
+    assert "no tool" in ada.tool("apply_migration", {"name": "tidy_up", "query": "drop table shop.orders"}).protocol_error["message"]
     stranger = Caller(site, bearer("mcp_" + 43 * "0"))
     for _ in range(3):
         assert stranger.rpc("tools/list").status == 401
+    with ThreadPoolExecutor(1) as other:
+        # Its process is ended while it waits.
+        lost = other.submit(bot.sql, "update shop.products set price = price * 1.1; select pg_sleep(30)")
+        wait_until(lambda: site.sql("select pg_terminate_backend(pid) from pg_stat_activity where query ~ 'pg_sleep' and wait_event = 'PgSleep'"), 20, "the call sleeps")
+        assert lost.result().error["kind"] == "terminated"
+    wait_until(lambda: site.value("select max(last_id) from mcp._audit_seals") == site.value("select last_id from mcp._audit_head")
+               and site.value("select count(*) = 1 and sum(times) = 3 from mcp.audit where method = 'login'")
+               and site.value("select count(*) = 1 from mcp.audit where outcome = 'terminated'"), 20, "all is recorded and sealed")
     for caller in (bot, ada, stranger):
         caller.close()
