@@ -51,3 +51,120 @@ def fill(site):
                and site.value("select count(*) = 1 from mcp.audit where outcome = 'terminated'"), 20, "all is recorded and sealed")
     for caller in (bot, ada, stranger):
         caller.close()
+
+
+# ---- the pages
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "audit.md").read_text()
+README = re.search(r"^## Who did what\n.*?(?=^## )", (ROOT / "README.md").read_text(), re.M | re.S)[0]
+# What differs from one session to the next. All else that is printed must be as it was printed.
+VOLATILE = {"id", "rows", "seals", "last_seal"}
+
+
+def blocks(text, language="sql"):
+    """(code, what is printed under it, or None)."""
+    return re.findall(rf"^```{language}\n(.*?)^```\n(?:```\n(.*?)^```)?", text, re.M | re.S)
+
+
+def table(printed):
+    """What psql prints: a dict for each row, of the columns that are the same every time."""
+    header, _, *rows = printed.strip("\n").split("\n")
+    names = [name.strip() for name in header.split("|")]
+    assert rows[-1].startswith("("), printed
+    return [{name: cell.strip() for name, cell in zip(names, row.split("|"), strict=True) if name not in VOLATILE} for row in rows[:-1]]
+
+
+def place(site):
+    """Where the programs of the page connect to, as an auditor."""
+    return {"PATH": f"{pg_config('bindir')}:{os.environ['PATH']}", "PGHOST": str(site.folder), "PGUSER": "auditor", "PGDATABASE": "postgres"}
+
+
+def psql(site, code, user="auditor"):
+    done = as_server([f"{pg_config('bindir')}/psql", "-X", "-v", "ON_ERROR_STOP=1", "-h", str(site.folder), "-U", user, "-d", "postgres"], capture_output=True, input=code)
+    assert done.returncode == 0, (code, done.stderr)
+    return done.stdout
+
+
+def run(site, script, folder):
+    done = subprocess.run(["sh", "-eu"], input=script, cwd=folder, env=place(site), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def site():
+    one = Cluster().start()
+    one.install()
+    fill(one)
+    yield one
+    one.remove()
+
+
+def verdict(site):
+    return site.sql("select ok, problem from mcp.audit_verify()")[0]
+
+
+@pytest.mark.parametrize("code, printed", [*blocks(README), *blocks(PAGE)])
+def test_queries(site, code, printed):
+    answer = psql(site, code, "postgres" if code.startswith("-- as a superuser") else "auditor")
+    if printed:
+        assert table(answer) == table(printed), answer
+
+
+def test_pages_have_queries_with_their_answers():
+    """Or the test above would have nothing to compare."""
+    assert [bool(printed) for _, printed in blocks(README)] == [True, True, False]
+    assert sum(bool(printed) for _, printed in blocks(PAGE)) == 4
+    assert len(README.splitlines()) <= 40
+
+
+def test_columns(site):
+    rows = re.search(r"^\| column \|.*\n\| ---.*\n((?:\|.*\n)+)", PAGE, re.M)[1].splitlines()
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    real = site.value("select array_agg(attname::text order by attnum) from pg_attribute where attrelid = 'mcp.audit'::regclass and attnum > 0 and not attisdropped")
+    assert named == real
+
+
+def test_names_of_the_page_exist(site):
+    for name in set(re.findall(r"\bmcp\.(\w+)", PAGE + README)):
+        assert site.value("select exists (select from pg_class where relnamespace = 'mcp'::regnamespace and relname = %(n)s) or"
+                          " exists (select from pg_proc where pronamespace = 'mcp'::regnamespace and proname = %(n)s)", {"n": name}), name
+    for name in set(re.findall(r"\bsupabase_mcp\.(audit\w*)", PAGE)):
+        assert site.value("select exists (select from pg_settings where name = 'supabase_mcp.' || %s)", [name]) or "load" in name, name
+
+
+def test_messages_of_the_page(site):
+    """What the trail says while it cannot be written."""
+    writer = token_caller(site, "ai_orders", label="refused")
+    with site.connect(autocommit=False) as holder:
+        holder.execute("select from mcp._audit_head for update")
+        error = writer.sql("delete from shop.orders").error
+        holder.rollback()
+    assert error["sqlstate"] == "58030" and f"*{error['message']}*" in PAGE
+    assert site.value("select count(*) from shop.orders") == 32
+    wait_until(lambda: not writer.sql("select 1").is_error, 20, "the trail is written again")
+    writer.close()
+
+
+def test_secrets(site):
+    writer = token_caller(site, "ai_orders", label="pays")
+    assert writer.tool("pay", {"customer": "Ada", "card": "4000123412341234"}).data == {"result": "paid"}
+    said = site.value("select arguments from mcp.audit where tool = 'pay'")
+    shown = re.search(r"`(\{\"customer\".*?)`", PAGE)[1]
+    assert re.sub("#[0-9a-f]{16}", "#", said) == re.sub("#[0-9a-f]{16}", "#", shown)
+    assert json.loads(said)["card"] == site.value("select mcp.audit_hash('4000123412341234')")
+    writer.close()
+
+
+def test_seals_outside_of_the_database(site, tmp_path):
+    check, compare = (code for code, _ in blocks(PAGE, "sh"))
+    sealed = "select count(*) from mcp._audit_seals"
+    lines = run(site, check, tmp_path)
+    assert lines and len(lines) >= site.value(sealed) - 1 and all(re.fullmatch(r"seal \d+, rows \d+ to \d+: fits", line) for line in lines), lines
+    shutil.copy(site.log_file, tmp_path / "server.log")
+    assert run(site, compare, tmp_path) == []
+    # What it is for: a row that was changed, and newest rows that were taken away with all that knows of them.
+    site.sql("update mcp._audit set rows = 1000 where id = 2")
+    assert verdict(site) == (False, "row 2 was changed") and "row 2 was changed" in PAGE
+    assert run(site, check, tmp_path)[0].endswith("DOES NOT FIT")
+    site.sql("update mcp._audit set rows = 0 where id = 2" if False else "select 1")
