@@ -210,3 +210,10 @@ comment on column mcp.audit.outcome_id is 'Number of the row that holds the outc
 comment on column mcp.audit.ended is 'When a call that could write was over';
 comment on column mcp.audit.statement is 'The SQL text of a tool that runs, plans or looks at one';
 comment on column mcp.audit.normalised is 'The same without its constants; null where it cannot be read, because it was cut, say';
+comment on constraint _audit_callers_pkey on mcp._audit_callers is 'A caller has one row';
+comment on constraint _audit_head_pkey on mcp._audit_head is 'There is one row';
+comment on constraint _audit_head_only_row_check on mcp._audit_head is 'There is one row';
+comment on constraint _audit_seals_pkey on mcp._audit_seals is 'Each seal has its number';
+comment on constraint _audit_key_pkey on mcp._audit_key is 'There is one row';
+comment on constraint _audit_key_only_row_check on mcp._audit_key is 'There is one row';
+comment on constraint _audit_key_key_check on mcp._audit_key is 'As long as SHA-256';

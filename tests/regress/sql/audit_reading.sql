@@ -172,6 +172,6 @@ set session authorization reading_agent;
 select count(*) filter (where pg_temp.try(statement) ~ '^42501 \| permission denied for (view|function) audit') as refused, count(*) as of from :"temp_schema".everything;
 
 reset session authorization;
-select p.oid::regprocedure as not_stable from pg_proc p where p.pronamespace = 'mcp'::regnamespace and p.proname ~ '^_?audit_(by|calls|changes|export|check|known|statement)$' and p.provolatile <> 's';
+select p.oid::regprocedure as not_stable from pg_proc p where p.pronamespace = 'mcp'::regnamespace and p.proname ~ '^_?audit_(by|calls|changes|export|check|known)$' and p.provolatile <> 's';
 drop owned by reading_auditor, reading_admin, reading_agent;
 drop role reading_auditor, reading_admin, reading_agent;
