@@ -78,6 +78,8 @@ pub struct Facts {
 /// Why a keeper did not do its work.
 #[derive(Debug)]
 pub enum Unanswered {
+    /// There is no such database any more.
+    Dropped,
     /// The database has no such extension any more.
     NotInstalled(CallError),
     /// It was not done.
@@ -155,13 +157,24 @@ impl Keepers {
         Ok((facts, asked_at))
     }
 
+    async fn exists(&self, database: u32) -> bool {
+        let (answer, databases) = oneshot::channel();
+        self.host.demand(Demand::Databases { answer });
+        // Who cannot be asked, because the server stops, is there.
+        databases.await.map_or(true, |databases| databases.iter().any(|(_, d)| d.oid == database))
+    }
+
     /// Has the keeper of `database` do a piece of work; starts it if need be. Returns what it answered.
     pub async fn work(&self, database: u32, name: &str, kind: JobKind, arguments: &[u8]) -> Result<Vec<u8>, Unanswered> {
         let new = || Arc::new(Keeper { database_name: name.to_string(), process: tokio::sync::Mutex::default() });
         let keeper = self.lock().entry(database).or_insert_with(new).clone();
         let mut process = keeper.process.lock().await;
         if process.as_ref().is_none_or(|p| !p.is_alive()) {
-            *process = Some(self.children.start(database, 0, Form::Keeper).await.map_err(|e| Unanswered::Failed(e.into()))?);
+            match self.children.start(database, 0, Form::Keeper).await {
+                Ok(started) => *process = Some(started),
+                Err(error) if self.exists(database).await => return Err(Unanswered::Failed(error.into())),
+                Err(_) => return Err(Unanswered::Dropped),
+            }
         }
         let Some(running) = process.as_mut() else { return Err(Unanswered::Lost) };
         let job = Job { id: self.children.tick(), kind, ..Job::default() };

@@ -210,6 +210,14 @@ pub struct BatchHead {
     pub callers: Vec<Box<serde_json::value::RawValue>>,
 }
 
+impl BatchHead {
+    /// The day that all rows are of; empty if they are of several.
+    pub fn day(&self) -> &str {
+        let (first, last) = (self.first.get(..10).unwrap_or_default(), self.last.get(..10).unwrap_or_default());
+        if first == last { first } else { "" }
+    }
+}
+
 /// What became of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,6 +3,7 @@
 //! In a keeper process. The digest of a row is taken from the very bytes that are handed to Postgres, and kept here until it is sealed: a row that is
 //! changed between the two no longer fits its seal. Rows that came otherwise (a purge, outcomes of orphans, those of an earlier keeper) are sealed from the table.
 
+use std::ffi::CStr;
 use std::io::Write;
 
 use mcp::types::{BatchHead, Written};
@@ -10,8 +11,12 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{Call, Failure};
-use crate::pg::{PgError, Tx, copy};
+use crate::pg::prepared::Prepared;
+use crate::pg::{PgError, Tx, copy, settings};
 
+/// What mcp._audit_begin does for a batch of which nothing else is to be known; no row for one that was written already.
+const HEAD: &CStr = c"update mcp._audit_head as h set last_id = h.last_id operator(pg_catalog.+) $1, batch = $2, batch_first = h.last_id operator(pg_catalog.+) 1 \
+                    where coalesce(h.batch operator(pg_catalog.<>) $2, true) returning h.batch_first";
 /// Bytes of each row's digest that a seal keeps, to name the row that does not fit.
 const MARK: usize = 8;
 /// Digests that are kept at the most; beyond, the table is read. Never reached while sealing works.
@@ -25,6 +30,10 @@ pub(super) struct Seals {
     digests: Vec<[u8; 32]>,
     /// Other rows may have to be sealed before these.
     gap: bool,
+    /// Takes the next ids.
+    head: Option<Prepared>,
+    /// Of the batch before: its partition is there.
+    day: String,
     /// Of the last seal, for the server's log.
     pub line: Option<String>,
     /// Whether a keeper before this one left rows to seal is not known yet.
@@ -48,10 +57,15 @@ impl Seals {
         let Ok(batch) = serde_json::from_str::<BatchHead>(head) else {
             return Err(PgError::internal("the batch has no head").into());
         };
-        call.own(&mut tx, c"select mcp._audit_begin($1::pg_catalog.jsonb)", &[head])?;
-        let begun: Option<(i64, bool)> = serde_json::from_slice(call.out).ok();
-        call.out.clear();
-        let Some((first, new)) = begun else { return Err(PgError::internal("the batch has no first id").into()) };
+        let (first, new) = match self.next_ids(&mut tx, &batch)? {
+            Some(first) => (first, true),
+            None => {
+                call.own(&mut tx, c"select mcp._audit_begin($1::pg_catalog.jsonb)", &[head])?;
+                let begun: Option<(i64, bool)> = serde_json::from_slice(call.out).ok();
+                call.out.clear();
+                begun.ok_or_else(|| PgError::internal("the batch has no first id"))?
+            }
+        };
         let mut digests = Vec::new();
         if new {
             let mut lines = Vec::with_capacity(rows.len() + 12 * batch.rows as usize);
@@ -71,10 +85,27 @@ impl Seals {
         }
         tx.finish()?;
         if new {
+            self.day = batch.day().to_string();
             self.remember(first, digests);
         }
         serde_json::to_writer(&mut *call.out, &Written::From(first)).map_err(|e| PgError::internal(e.to_string()))?;
         Ok(())
+    }
+
+    /// The id of a batch's first row, where nothing else is to be done for it: its day is the day of the batch before, and everybody in it is known. That
+    /// is most of them, and calls wait for each. `None`: mcp._audit_begin is to look at it.
+    fn next_ids(&mut self, tx: &mut Tx, batch: &BatchHead) -> Result<Option<i64>, PgError> {
+        let usual = batch.callers.is_empty() && !self.day.is_empty() && batch.day() == self.day && settings::commits_are_flushed(tx);
+        if !usual {
+            return Ok(None);
+        }
+        if self.head.is_none() {
+            self.head = Some(Prepared::new(tx, HEAD)?);
+        }
+        let Some(head) = &self.head else { return Ok(None) };
+        // Known again when this one is written: if it is not, its partition may be gone.
+        self.day.clear();
+        head.run(tx, i64::try_from(batch.rows).unwrap_or(i64::MAX), &batch.batch)
     }
 
     fn remember(&mut self, first: i64, digests: Vec<[u8; 32]>) {
@@ -108,7 +139,8 @@ impl Seals {
         let line =
             sealed.map(|Sealed { number, first_id, last_id, hash, .. }| format!("seal {number} over rows {first_id} to {last_id}: {hash}"));
         if !more {
-            *self = Seals { looked: true, ..Seals::default() };
+            (self.first, self.gap, self.looked) = (0, false, true);
+            self.digests = Vec::new();
         } else if rest && !sealed_more {
             self.looked = true;
         }

@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_void};
 use pgrx::pg_sys::{self, Oid};
 
 use super::error::{PgError, attempt};
-use super::{Tx, ffi};
+use super::{Tx, ffi, ffi_spi};
 
 thread_local! {
     /// What is being copied, and how much of it Postgres has taken.
@@ -36,15 +36,23 @@ pub fn rows(_: &mut Tx, table: Oid, text: Vec<u8>) -> Result<(u64, Vec<u8>), PgE
         attempt(|| {
             ffi::PushActiveSnapshot(ffi::GetTransactionSnapshot());
             let relation = ffi::table_open(table, pg_sys::RowExclusiveLock as i32);
-            let state = ffi::make_parsestate(std::ptr::null_mut());
-            ffi::addRangeTableEntryForRelation(state, relation, pg_sys::RowExclusiveLock as i32, std::ptr::null_mut(), false, false);
+            let state = ffi_spi::make_parsestate(std::ptr::null_mut());
+            ffi_spi::addRangeTableEntryForRelation(state, relation, pg_sys::RowExclusiveLock as i32, std::ptr::null_mut(), false, false);
             let none = std::ptr::null_mut();
-            let copy =
-                ffi::BeginCopyFrom(state, relation, none, std::ptr::null(), false, hand_over, std::ptr::null_mut(), std::ptr::null_mut());
-            let count = ffi::CopyFrom(copy);
-            ffi::EndCopyFrom(copy);
+            let copy = ffi_spi::BeginCopyFrom(
+                state,
+                relation,
+                none,
+                std::ptr::null(),
+                false,
+                hand_over,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            );
+            let count = ffi_spi::CopyFrom(copy);
+            ffi_spi::EndCopyFrom(copy);
             ffi::table_close(relation, pg_sys::NoLock as i32);
-            ffi::free_parsestate(state);
+            ffi_spi::free_parsestate(state);
             ffi::PopActiveSnapshot();
             ffi::CommandCounterIncrement();
             count

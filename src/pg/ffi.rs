@@ -208,6 +208,7 @@ unsafe extern "C-unwind" {
     pub fn toast_raw_datum_size(value: Datum) -> usize;
     pub fn slot_getsomeattrs_int(slot: *mut TupleTableSlot, attributes: c_int);
 
+    pub fn cstring_to_text(text: *const c_char) -> *mut text;
     pub fn text_to_cstring(value: *const text) -> *mut c_char;
     pub fn buildoidvector(oids: *const Oid, count: c_int) -> *mut oidvector;
 
@@ -231,30 +232,6 @@ unsafe extern "C-unwind" {
 
     // catalog/pg_inherits.h
     pub fn find_all_inheritors(relation: Oid, lock: LOCKMODE, counts: *mut *mut List) -> *mut List;
-
-    // commands/copy.h, parser/parse_node.h, parser/parse_relation.h
-    pub fn make_parsestate(parent: *mut ParseState) -> *mut ParseState;
-    pub fn addRangeTableEntryForRelation(
-        s: *mut ParseState,
-        r: Relation,
-        lock: LOCKMODE,
-        alias: *mut Alias,
-        inherited: bool,
-        in_from: bool,
-    ) -> *mut c_void;
-    pub fn BeginCopyFrom(
-        state: *mut ParseState,
-        relation: Relation,
-        condition: *mut Node,
-        file: *const c_char,
-        is_program: bool,
-        source: unsafe extern "C-unwind" fn(*mut c_void, c_int, c_int) -> c_int,
-        columns: *mut List,
-        options: *mut List,
-    ) -> CopyFromState;
-    pub fn CopyFrom(state: CopyFromState) -> u64;
-    pub fn EndCopyFrom(state: CopyFromState);
-    pub fn free_parsestate(state: *mut ParseState);
 
     // catalog/namespace.h, commands/extension.h, utils/acl.h
     pub fn get_namespace_oid(name: *const c_char, missing_ok: bool) -> Oid;

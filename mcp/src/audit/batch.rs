@@ -57,13 +57,13 @@ impl Batch {
         self.span = Some((first.min(row.at), last.max(row.at)));
     }
 
-    pub fn refuse(&mut self, refusal: Refusal, at: SystemTime) {
+    pub fn refuse(&mut self, refusal: Refusal, at: SystemTime, times: u64) {
         let known = self.refusals.len();
         if known >= REFUSALS && !self.refusals.contains_key(&refusal) {
             let others = Refusal { tool: String::new(), rule: "refusals of many kinds".into(), ..refusal };
-            self.refusals.entry(others).or_insert((at, 0)).1 += 1;
+            self.refusals.entry(others).or_insert((at, 0)).1 += times;
         } else {
-            self.refusals.entry(refusal).or_insert((at, 0)).1 += 1;
+            self.refusals.entry(refusal).or_insert((at, 0)).1 += times;
         }
     }
 

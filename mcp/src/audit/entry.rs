@@ -52,6 +52,8 @@ pub struct Entry<'a> {
     intent: Option<Intent>,
     /// There is an intent, here or with the process that runs the call.
     intended: bool,
+    /// The call was about to write.
+    asked: bool,
     closed: bool,
 }
 
@@ -70,6 +72,7 @@ impl<'a> Entry<'a> {
             answered: None,
             intent: None,
             intended: false,
+            asked: false,
             closed: false,
         }
     }
@@ -97,6 +100,7 @@ impl<'a> Entry<'a> {
 
     /// The call may write. The intent is on its way to disk when this returns; `None`: the call was not to ask.
     pub fn intend(&mut self, ask: &Ask) -> Option<Result<Intent, CallError>> {
+        self.asked = true;
         let Trail { journal, who, key } = self.trail.as_ref()?;
         if let Some(error) = journal.failing() {
             return Some(Err(error));
@@ -218,7 +222,7 @@ impl<'a> Entry<'a> {
                 tool: clip(self.request.tool).into(),
                 rule: rule.unwrap_or_default(),
             };
-            journal.refuse(who, refusal, self.at);
+            journal.refuse(who, refusal, self.at, 1);
             return None;
         }
         let nothing = Recorded::Nothing;
@@ -228,7 +232,7 @@ impl<'a> Entry<'a> {
         let kept = Kept::of(self.request.arguments, recorded, key.as_ref(), self.settings.text_bytes);
         let (queue_us, answer_us) = self.times();
         let row = Row {
-            writes: Some(false),
+            writes: Some(self.asked),
             outcome: Some(outcome.name()),
             sqlstate: error.and_then(|e| e.sqlstate.as_deref()),
             rule: rule.as_deref(),

@@ -23,6 +23,7 @@ use crate::keepers::{Keepers, Unanswered};
 use crate::types::{JobKind, Written};
 
 mod delivery;
+mod upkeep;
 
 use delivery::tell;
 
@@ -53,6 +54,8 @@ struct State {
     /// Why nothing can be written now.
     failing: Option<CallError>,
     standby: bool,
+    /// The last attempt to seal failed.
+    unsealed: bool,
     dropped: u64,
     dropped_since: Option<SystemTime>,
     /// Intents on disk whose calls run, and those whose calls were lost.
@@ -83,6 +86,8 @@ pub struct Journal {
     wake: Notify,
     /// Some intents may have no outcome and no call.
     unsettled: AtomicBool,
+    /// The database was dropped.
+    over: AtomicBool,
 }
 
 impl Journal {
@@ -97,9 +102,15 @@ impl Journal {
             state: Mutex::default(),
             wake: Notify::new(),
             unsettled: AtomicBool::new(true),
+            over: AtomicBool::new(false),
         });
         tokio::spawn(journal.clone().run());
         journal
+    }
+
+    /// Its database was dropped, and it with it.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     pub fn name(&self) -> &str {
@@ -170,11 +181,11 @@ impl Journal {
         })
     }
 
-    /// Counts a refusal; like ones within a short time become one row.
-    pub fn refuse(&self, who: &Arc<Who>, refusal: Refusal, at: SystemTime) {
+    /// Counts refusals; like ones within a short time become one row.
+    pub fn refuse(&self, who: &Arc<Who>, refusal: Refusal, at: SystemTime, times: u64) {
         let mut state = self.lock();
         tell_who(&mut state, who);
-        state.pending.refuse(refusal, at);
+        state.pending.refuse(refusal, at, times);
         if state.since.is_none() {
             state.since = Some(Instant::now());
             self.wake.notify_one();
@@ -243,7 +254,7 @@ impl Journal {
         let mut seal_at = Some(Instant::now() + self.pace.seal_every());
         let mut settle_at = Some(Instant::now());
         let mut settle_all_at: Option<Instant> = None;
-        loop {
+        while !self.is_over() {
             let now = Instant::now();
             if self.unsettled.load(Ordering::Relaxed) && settle_at.is_none() {
                 settle_at = Some(now);
@@ -319,6 +330,11 @@ impl Journal {
                     }
                     Err(_) => unwritten("the keeper's answer could not be read"),
                 },
+                Err(Unanswered::Dropped) => {
+                    self.over.store(true, Ordering::Relaxed);
+                    self.discard(batch, &unwritten("the database was dropped"));
+                    return false;
+                }
                 Err(Unanswered::NotInstalled(error)) => {
                     // There is no trail to write to any more, and none that was.
                     self.discard(batch, &error);
@@ -329,48 +345,6 @@ impl Journal {
             };
             self.fail(&batch, error);
             sleep(RETRY).await;
-        }
-    }
-
-    /// `true`: there is more to seal.
-    async fn seal(&self) -> bool {
-        match self.keepers.work(self.database, &self.name, JobKind::Seal, b"").await {
-            Ok(more) => more == b"true",
-            Err(Unanswered::NotInstalled(_)) => false,
-            Err(Unanswered::Failed(error)) => {
-                let message = format!("supabase_mcp audit: the trail of database \"{}\" could not be sealed: {}", self.name, error.message);
-                self.host.demand(Demand::Log { level: Level::Warning, message });
-                true
-            }
-            Err(Unanswered::Lost) => true,
-        }
-    }
-
-    /// Has the keeper give outcomes to intents whose calls were lost: whether it did, and whether some are still to be settled.
-    async fn settle(&self) -> (bool, bool) {
-        #[derive(serde::Deserialize)]
-        struct Settled {
-            settled: i64,
-            oldest_open: Option<i64>,
-        }
-        self.unsettled.store(false, Ordering::Relaxed);
-        let (running, left): (Vec<i64>, HashMap<i64, &str>) = {
-            let state = self.lock();
-            (state.running.iter().copied().collect(), state.left.iter().map(|(id, outcome)| (*id, outcome.name())).collect())
-        };
-        let question = serde_json::json!({"running": running, "left": left}).to_string().into_bytes();
-        match self.keepers.work(self.database, &self.name, JobKind::Settle, &question).await {
-            Ok(answer) => match serde_json::from_slice::<Settled>(&answer) {
-                Ok(Settled { settled, oldest_open }) => {
-                    let mut state = self.lock();
-                    // Those that are not settled come before no later one that is open.
-                    state.left.retain(|id, _| oldest_open.is_some_and(|open| *id >= open));
-                    (settled > 0, oldest_open.is_some_and(|id| !running.contains(&id)))
-                }
-                Err(_) => (false, false),
-            },
-            Err(Unanswered::NotInstalled(_)) => (false, false),
-            Err(_) => (false, true),
         }
     }
 }

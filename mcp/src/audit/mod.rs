@@ -72,14 +72,24 @@ impl Pace {
     }
 }
 
+/// Failed logins, so that a flood of them does not become a flood of rows.
+#[derive(Default)]
+struct Logins {
+    /// The second that they are counted in, and how many there were.
+    second: u64,
+    count: u64,
+    /// Those that have no row of their own yet, and one of them.
+    beyond: u64,
+    example: Option<Caller>,
+}
+
 pub struct Audit {
     keepers: Arc<Keepers>,
     host: Arc<dyn Host>,
     journals: Mutex<HashMap<u32, Arc<Journal>>>,
     whos: Whos,
     pace: Arc<Pace>,
-    /// The second that failed logins are counted in, and how many there were.
-    logins: Mutex<(u64, u64)>,
+    logins: Mutex<Logins>,
 }
 
 impl Audit {
@@ -96,12 +106,16 @@ impl Audit {
 
     fn journal(&self, database: u32, name: &Arc<str>, ascii: bool) -> Arc<Journal> {
         let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
+        if journals.get(&database).is_some_and(|journal| journal.is_over()) {
+            journals.remove(&database);
+        }
         let start = || Journal::start(database, name.clone(), ascii, self.keepers.clone(), self.host.clone(), self.pace.clone());
         journals.entry(database).or_insert_with(start).clone()
     }
 
     fn journals(&self) -> Vec<(u32, Arc<Journal>)> {
-        let journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
+        journals.retain(|_, journal| !journal.is_over());
         journals.iter().map(|(oid, journal)| (*oid, journal.clone())).collect()
     }
 
@@ -135,24 +149,42 @@ impl Audit {
 
     /// A credential stood for nobody, or was not served.
     pub async fn refused_login(&self, caller: &Caller, rule: &str, settings: &Settings) {
-        if !settings.on || !self.may_record_login() {
-            return;
+        if settings.on && self.may_record_login(caller) {
+            self.record_logins(caller, rule, 1).await;
         }
+    }
+
+    /// Records the failed logins that were too many in their second, as one row. To be called every second or so.
+    pub async fn refused_logins(&self) {
+        let (caller, times) = {
+            let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+            (logins.example.take(), std::mem::take(&mut logins.beyond))
+        };
+        if let Some(caller) = caller {
+            self.record_logins(&caller, "failed logins beyond those recorded one by one; the peer is that of one of them", times).await;
+        }
+    }
+
+    async fn record_logins(&self, caller: &Caller, rule: &str, times: u64) {
         let Ok(database) = self.keepers.resolve(&caller.database).await else { return };
         let journal = self.journal(database.oid, &caller.database, true);
         let who = self.whos.of(caller, None, None);
         let refusal = Refusal { caller: who.id.clone(), method: "login", tool: String::new(), rule: rule.chars().take(500).collect() };
-        journal.refuse(&who, refusal, SystemTime::now());
+        journal.refuse(&who, refusal, SystemTime::now(), times);
     }
 
-    fn may_record_login(&self) -> bool {
+    fn may_record_login(&self, caller: &Caller) -> bool {
         let second = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        if logins.0 != second {
-            *logins = (second, 0);
+        if logins.second != second {
+            (logins.second, logins.count) = (second, 0);
         }
-        logins.1 += 1;
-        logins.1 <= LOGINS_PER_SECOND
+        logins.count += 1;
+        if logins.count > LOGINS_PER_SECOND {
+            logins.beyond += 1;
+            logins.example.get_or_insert_with(|| caller.clone());
+        }
+        logins.count <= LOGINS_PER_SECOND
     }
 
     fn who(&self, caller: &Caller, principal: &Arc<Principal>, client: &str) -> Arc<who::Who> {
