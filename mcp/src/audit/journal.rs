@@ -18,7 +18,7 @@ use super::row::{Clock, Row};
 use super::who::Who;
 use super::{Outcome, Pace, unwritten};
 use crate::error::CallError;
-use crate::host::{Demand, Host, Level};
+use crate::host::Host;
 use crate::keepers::{Keepers, Unanswered};
 use crate::types::{JobKind, Written};
 
