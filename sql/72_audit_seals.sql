@@ -198,7 +198,8 @@ begin
             seal.body := sha256(seal.marks);
         end if;
     end if;
-    return mcp._audit_add_seal(seal);
+    -- Rows that came otherwise may follow: outcomes of calls that were settled.
+    return mcp._audit_add_seal(seal) || jsonb_build_object('more', (select h.last_id > last from mcp._audit_head h));
 end
 $$;
 comment on function mcp._audit_seal(bigint, bigint, bytea, bytea) is

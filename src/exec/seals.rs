@@ -138,10 +138,10 @@ impl Seals {
         let more = sealed_more || (rest && own);
         let line =
             sealed.map(|Sealed { number, first_id, last_id, hash, .. }| format!("seal {number} over rows {first_id} to {last_id}: {hash}"));
-        if !more {
+        if !rest || !more {
             (self.first, self.gap, self.looked) = (0, false, true);
             self.digests = Vec::new();
-        } else if rest && !sealed_more {
+        } else if !sealed_more {
             self.looked = true;
         }
         self.line = line;

@@ -107,3 +107,15 @@ def test_after_a_restart(trail, site):
     site.ready()
     call(trail, 3)
     assert sealed(trail, 12)["ok"]
+
+
+def test_a_settled_outcome_is_sealed_with_nobody_calling(trail, site):
+    """The keeper's own rows come first under a seal; the outcome that it settled is not left behind."""
+    call(trail)
+    sealed(trail, 2)
+    with trail.agent.line() as client:
+        client.start("tools/call", {"name": "execute_sql", "arguments": {"query": "select pg_sleep(25) /* to be ended */"}})
+        pid = wait_until(lambda: [row[0] for row in site.executors() if "to be ended" in (row[5] or "")], 10, "the call runs")[0]
+        site.sql("select pg_terminate_backend(%s)", [pid])
+        wait_until(lambda: trail.value("select count(*) from mcp.audit where outcome = 'terminated'"), 10, "its outcome is settled")
+    assert sealed(trail, 4)["ok"]

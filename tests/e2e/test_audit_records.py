@@ -377,7 +377,8 @@ def test_audit_off_leaves_nothing(cluster, reader, writer, settings, trail, numb
     reader.sql("select 'seen'")
     trail.call("'seen'")
     assert there(cluster, number)
-    assert len(trail.rows()) == 1
+    # Failed logins of an earlier test may have been counted until now.
+    assert len([row for row in trail.rows() if row["method"] != "login"]) == 1
 
 
 def test_the_trail_holds(cluster, trail):

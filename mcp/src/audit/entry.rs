@@ -14,7 +14,7 @@ use super::intent::{End, Intent};
 use super::journal::Journal;
 use super::row::Row;
 use super::who::Who;
-use super::{Audit, Outcome, Settings, unwritten};
+use super::{Audit, Outcome, Settings};
 use crate::caller::{Caller, Principal};
 use crate::error::{self, CallError, Kind};
 use crate::gateway::{Answer, Request};
@@ -190,7 +190,7 @@ impl<'a> Entry<'a> {
             if self.intent.is_some() { self.end(outcome, error.as_ref(), bytes) } else { self.note(outcome, error.as_ref(), bytes) }?;
         match timeout(WAIT, written).await {
             Ok(Ok(())) => None,
-            _ => Some(if self.intended { uncertain() } else { unwritten("the record of this call is not on disk yet") }),
+            _ => Some(uncertain(self.intended)),
         }
     }
 
@@ -313,8 +313,10 @@ fn rule(error: &CallError) -> Option<String> {
     }
 }
 
-fn uncertain() -> CallError {
-    CallError::new(Kind::Unavailable, "the call is over, but how it ended could not be recorded yet")
-        .sqlstate("58030")
-        .hint("Do not repeat it before you have looked whether its changes are there: they are, if it succeeded.")
+fn uncertain(writes: bool) -> CallError {
+    let error = CallError::new(Kind::Unavailable, "the call is over, but how it ended could not be recorded yet").sqlstate("58030");
+    if !writes {
+        return error.hint("It only read. Try again shortly; an administrator sees the cause in mcp.status() and in the server log.");
+    }
+    error.hint("Do not repeat it before you have looked whether its changes are there: they are, if it succeeded.")
 }

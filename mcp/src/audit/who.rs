@@ -25,6 +25,7 @@ pub struct Who {
     /// The database does not take every character; see `row`.
     pub ascii: bool,
     principal: Option<Arc<Principal>>,
+    authentication: &'static str,
     client: Option<String>,
     origin: Arc<str>,
 }
@@ -38,7 +39,8 @@ pub struct Whos {
 impl Whos {
     /// `principal` is `None` where the credential stands for nobody.
     pub fn of(&self, caller: &Caller, principal: Option<&Arc<Principal>>, client: Option<&str>) -> Arc<Who> {
-        let key = self.hasher.hash_one((principal.map(Arc::as_ptr), client, &caller.origin));
+        let authentication = authentication(caller);
+        let key = self.hasher.hash_one((principal.map(Arc::as_ptr), authentication, client, &caller.origin));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(who) = known.get(&key)
             && who.is(caller, principal, client)
@@ -58,6 +60,7 @@ impl Who {
     fn is(&self, caller: &Caller, principal: Option<&Arc<Principal>>, client: Option<&str>) -> bool {
         // The principal that is kept cannot be another one at the same address.
         self.principal.as_ref().map(Arc::as_ptr) == principal.map(Arc::as_ptr)
+            && self.authentication == authentication(caller)
             && self.client.as_deref() == client
             && self.origin == caller.origin
     }
@@ -69,13 +72,7 @@ impl Who {
             let issuer = a.principal.strip_prefix("jwt:")?.strip_suffix(a.subject.as_deref()?)?.strip_suffix(':')?;
             Some(issuer.to_string())
         });
-        let authentication = match caller.credential {
-            Credential::Peer { .. } => "peer",
-            Credential::Token { .. } => "token",
-            Credential::Jwt { .. } => "jwt",
-            Credential::Password { .. } => "password",
-            Credential::Nothing => "anonymous",
-        };
+        let authentication = authentication(caller);
         let fields: [(&str, Option<String>); 8] = [
             ("role", principal.map(|p| p.role_name.to_string())),
             ("principal", about.map(|a| a.principal.clone())),
@@ -104,7 +101,26 @@ impl Who {
         row.insert("id".into(), id.clone().into());
         // An object of texts is always JSON.
         let json = serde_json::value::to_raw_value(&row).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        Who { id, json, ascii, principal: principal.cloned(), client: client.map(str::to_string), origin: caller.origin.clone() }
+        Who {
+            id,
+            json,
+            ascii,
+            principal: principal.cloned(),
+            authentication,
+            client: client.map(str::to_string),
+            origin: caller.origin.clone(),
+        }
+    }
+}
+
+/// What the caller showed.
+fn authentication(caller: &Caller) -> &'static str {
+    match caller.credential {
+        Credential::Peer { .. } => "peer",
+        Credential::Token { .. } => "token",
+        Credential::Jwt { .. } => "jwt",
+        Credential::Password { .. } => "password",
+        Credential::Nothing => "anonymous",
     }
 }
 
