@@ -4,6 +4,7 @@
 //! which it does when nobody has asked for a while, or shortly after a termination. Ends with exit code 0 or 1.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use mcp::types::Form;
 use pgrx::pg_sys;
@@ -40,6 +41,8 @@ fn run(pg: &mut Pg) -> Result<(), PgError> {
     while let Some((job, question)) = channel.next_job(pg, &mut statistics_due)? {
         let answer = keeper.answer(pg, job.kind, &question);
         channel.reply(pg, job.id, answer, None, &keeper.payload)?;
+        // Of what it writes: autovacuum goes by these numbers.
+        statistics_due = report::statistics(pg, false)?.map(|wait| Instant::now() + wait);
     }
     Ok(())
 }

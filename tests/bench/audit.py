@@ -3,6 +3,8 @@
 Owns the three modes and the order of measuring: the modes take turns, for a machine's speed changes within a run. Uses bench.py's server.
 """
 
+import time
+
 import report
 
 READ = {"query": "select abalance from pgbench_accounts where aid = %d"}
@@ -40,11 +42,31 @@ def compare(bench, reader, writer, rounds, seconds):
             results["write", connections, mode] = bench.keep(f"audit {mode} write c{connections}", measured)
             report.latency_row(f"audit {mode}", measured, figures["off"] if mode != "off" else None, by="per_second")
     switch(server, MODES["on (default)"])
-    report.FACTOR.heading("Writes with the trail: how flushes are shared")
+    report.SINGLE.heading("Writes with the trail: how many flushes, and how they are shared")
+    added = bench.keep("audit flushes per write", flushes(server, writer, "on (default)") - flushes(server, writer, "off"))
+    report.single_row("flushes that the trail adds to a writing call, one connection", added, "", 2.1)
+    report.FACTOR.heading("")
     off, on, many = (results["write", 1, "off"], results["write", 1, "on (default)"], results["write", 8, "on (default)"])
     report.factor_row("calls/s at 8 connections beside 1", many["per_second"] / on["per_second"], 4)
     flush = bench.keep("flush us", flush_time(server))
     report.factor_row(f"cost at 1 connection, in flushes of {flush:.0f} us", (on["p50"] - off["p50"]) / flush)
+
+
+def flushes(server, writer, mode):
+    """Flushes of the write-ahead log by a writing call, one after the other."""
+    switch(server, MODES[mode])
+    writer.run("newline", WRITE, 1, 0.2, range=1000, token=writer.token)
+    before = synced(server)
+    calls = writer.run("newline", WRITE, 1, 60, range=1000, token=writer.token, calls=1000, warm_up=0)["calls"]
+    return (synced(server) - before) / calls
+
+
+def synced(server):
+    # Processes tell their numbers once a second.
+    time.sleep(2.5)
+    # PostgreSQL 18 has them elsewhere.
+    found = server.sql("select to_jsonb(w) ->> 'wal_sync' from pg_stat_wal w").splitlines()[-1].strip()
+    return int(found or server.sql("select sum(fsyncs) from pg_stat_io where object = 'wal'").splitlines()[-1])
 
 
 def flush_time(server):
