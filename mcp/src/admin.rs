@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::children::Admin;
 use crate::gateway::Gateway;
@@ -21,6 +21,8 @@ const DRAIN_FOR: Duration = Duration::from_secs(30);
 /// How long running calls may take to end by themselves.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How long the audit trail may take for what it has not written yet.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// Whether the switch was off when the server last ran.
 pub fn was_off() -> bool {
@@ -124,7 +126,8 @@ impl Gateway {
         let deadline = Instant::now() + DRAIN_WAIT;
         self.hand_over_uses(|used| database.is_none_or(|d| d == used)).await;
         loop {
-            self.audit.flush(database).await;
+            // Records may have come meanwhile, and a keeper with them. A trail that cannot be written is no reason to wait for ever.
+            let _ = timeout(FLUSH_LIMIT, self.audit.flush(database)).await;
             self.keepers.dismiss(database);
             self.pool.dismiss(database);
             if !self.pool.is_busy(database) {

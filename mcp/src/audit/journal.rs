@@ -54,6 +54,8 @@ struct State {
     /// Why nothing can be written now.
     failing: Option<CallError>,
     standby: bool,
+    /// All that was written is sealed.
+    flushed: bool,
     /// The last attempt to seal failed.
     unsealed: bool,
     dropped: u64,
@@ -246,7 +248,13 @@ impl Journal {
             written
         };
         let _ = written.await;
-        let _ = self.keepers.work(self.database, &self.name, JobKind::Seal, b"").await;
+        let before = self.lock().written;
+        if self.keepers.work(self.database, &self.name, JobKind::Seal, b"").await.is_ok_and(|more| more != b"true") {
+            // No keeper is to be started for it once more: the database may be about to be dropped.
+            let mut state = self.lock();
+            state.flushed = state.written == before;
+            self.wake.notify_one();
+        }
     }
 
     async fn run(self: Arc<Journal>) {
@@ -260,17 +268,13 @@ impl Journal {
                 settle_at = Some(now);
             }
             let (due, urgent) = {
-                let state = self.lock();
+                let mut state = self.lock();
+                if std::mem::take(&mut state.flushed) {
+                    (seal_at, settle_all_at) = (None, None);
+                }
                 (state.since.map(|since| since + COLLECT), state.pending.urgent || !state.full.is_empty())
             };
-            if urgent || due.is_some_and(|due| due <= now) {
-                if self.write().await {
-                    seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());
-                    // The next search for lost intents begins where all were settled.
-                    settle_all_at.get_or_insert_with(|| Instant::now() + SETTLE_ALL);
-                }
-                continue;
-            }
+            // What has its time comes before rows: those never end under load.
             if seal_at.is_some_and(|at| at <= now) {
                 seal_at = self.seal().await.then(|| Instant::now() + self.pace.seal_every());
                 continue;
@@ -281,6 +285,14 @@ impl Journal {
                 settle_all_at = None;
                 if settled {
                     seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());
+                }
+                continue;
+            }
+            if urgent || due.is_some_and(|due| due <= now) {
+                if self.write().await {
+                    seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());
+                    // The next search for lost intents begins where all were settled.
+                    settle_all_at.get_or_insert_with(|| Instant::now() + SETTLE_ALL);
                 }
                 continue;
             }
@@ -298,6 +310,7 @@ impl Journal {
     async fn write(&self) -> bool {
         let (batch, name) = {
             let mut state = self.lock();
+            state.flushed = false;
             if state.dropped > 0 {
                 self.add_gap(&mut state);
             }
