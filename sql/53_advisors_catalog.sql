@@ -105,13 +105,13 @@ create function mcp._lint_schemas() returns table (schema oid, name name, expose
 language sql stable rows 100
 set search_path = pg_catalog, pg_temp
 as $$
-    -- What Supabase and well-known extensions bring along is theirs to mend.
+    -- What Supabase and well-known extensions bring along is theirs to mend; so is what this one makes later, the audit trail's days.
     select n.oid, n.nspname, n.nspname = any (e.names)
       from pg_namespace n
      cross join (select mcp._lint_exposed_schemas() as names) e
      where n.nspname !~ '^pg_'
        and n.nspname not in ('_timescaledb_cache', '_timescaledb_catalog', '_timescaledb_config', '_timescaledb_internal', 'auth', 'cron', 'extensions',
-                             'graphql', 'graphql_public', 'information_schema', 'net', 'pgmq', 'pgroonga', 'pgsodium', 'pgsodium_masks', 'pgtle',
+                             'graphql', 'graphql_public', 'information_schema', 'mcp', 'net', 'pgmq', 'pgroonga', 'pgsodium', 'pgsodium_masks', 'pgtle',
                              'pgbouncer', 'realtime', 'repack', 'storage', 'supabase_functions', 'supabase_migrations', 'tiger', 'topology', 'vault')
 $$;
 comment on function mcp._lint_schemas() is '@support The schemas that lints look at, and whether an API serves them';

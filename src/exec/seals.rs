@@ -16,7 +16,7 @@ use crate::pg::{PgError, Tx, copy, settings};
 
 /// What mcp._audit_begin does for a batch of which nothing else is to be known; no row for one that was written already.
 const HEAD: &CStr = c"update mcp._audit_head as h set last_id = h.last_id operator(pg_catalog.+) $1, batch = $2, batch_first = h.last_id operator(pg_catalog.+) 1 \
-                    where coalesce(h.batch operator(pg_catalog.<>) $2, true) returning h.batch_first";
+                    where coalesce(h.batch operator(pg_catalog.<>) $2, true) and h.last_id operator(pg_catalog.=) $3 returning h.batch_first";
 /// Bytes of each row's digest that a seal keeps, to name the row that does not fit.
 const MARK: usize = 8;
 /// Digests that are kept at the most; beyond, the table is read. Never reached while sealing works.
@@ -32,8 +32,9 @@ pub(super) struct Seals {
     gap: bool,
     /// Takes the next ids.
     head: Option<Prepared>,
-    /// Of the batch before: its partition is there.
+    /// Of the batch before: its partition is there, if the trail ends with its last row. It does not if the extension was made anew.
     day: String,
+    last: i64,
     /// Of the last seal, for the server's log.
     pub line: Option<String>,
     /// Whether a keeper before this one left rows to seal is not known yet.
@@ -85,7 +86,7 @@ impl Seals {
         }
         tx.finish()?;
         if new {
-            self.day = batch.day().to_string();
+            (self.day, self.last) = (batch.day().to_string(), first + i64::try_from(batch.rows).unwrap_or(0) - 1);
             self.remember(first, digests);
         }
         serde_json::to_writer(&mut *call.out, &Written::From(first)).map_err(|e| PgError::internal(e.to_string()))?;
@@ -105,7 +106,7 @@ impl Seals {
         let Some(head) = &self.head else { return Ok(None) };
         // Known again when this one is written: if it is not, its partition may be gone.
         self.day.clear();
-        head.run(tx, i64::try_from(batch.rows).unwrap_or(i64::MAX), &batch.batch)
+        head.run(tx, i64::try_from(batch.rows).unwrap_or(i64::MAX), &batch.batch, self.last)
     }
 
     fn remember(&mut self, first: i64, digests: Vec<[u8; 32]>) {

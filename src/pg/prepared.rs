@@ -13,14 +13,14 @@ use super::{Tx, encoding, ffi, ffi_spi};
 pub struct Prepared(pg_sys::SPIPlanPtr);
 
 impl Prepared {
-    /// `sql`: a statement with an int8 and a text as its parameters, which returns an int8.
+    /// `sql`: a statement with an int8, a text and another int8 as its parameters, which returns an int8.
     pub fn new(_: &mut Tx, sql: &'static CStr) -> Result<Prepared, PgError> {
-        let mut types: [Oid; 2] = [pg_sys::INT8OID, pg_sys::TEXTOID];
+        let mut types: [Oid; 3] = [pg_sys::INT8OID, pg_sys::TEXTOID, pg_sys::INT8OID];
         // SAFETY: in a transaction; the plan outlives it once it is kept.
         let plan = unsafe {
             attempt(|| {
                 ffi_spi::SPI_connect();
-                let plan = ffi_spi::SPI_prepare(sql.as_ptr(), 2, types.as_mut_ptr());
+                let plan = ffi_spi::SPI_prepare(sql.as_ptr(), 3, types.as_mut_ptr());
                 if !plan.is_null() {
                     ffi_spi::SPI_keepplan(plan);
                 }
@@ -32,14 +32,14 @@ impl Prepared {
     }
 
     /// Runs it; `None`: it returned no row.
-    pub fn run(&self, tx: &mut Tx, number: i64, text: &str) -> Result<Option<i64>, PgError> {
+    pub fn run(&self, tx: &mut Tx, number: i64, text: &str, other: i64) -> Result<Option<i64>, PgError> {
         let text = encoding::from_utf8(tx.pg(), text)?;
-        // SAFETY: in a transaction; both values are of the plan's types, and the answer is read before its memory goes.
+        // SAFETY: in a transaction; the values are of the plan's types, and the answer is read before its memory goes.
         unsafe {
             attempt(|| {
                 ffi::PushActiveSnapshot(ffi::GetTransactionSnapshot());
                 ffi_spi::SPI_connect();
-                let mut values = [Datum::from(number), Datum::from(ffi::cstring_to_text(text))];
+                let mut values = [Datum::from(number), Datum::from(ffi::cstring_to_text(text)), Datum::from(other)];
                 ffi_spi::SPI_execute_plan(self.0, values.as_mut_ptr(), std::ptr::null(), false, 1);
                 let found = (pg_sys::SPI_processed > 0 && !pg_sys::SPI_tuptable.is_null()).then(|| {
                     let table = &*pg_sys::SPI_tuptable;

@@ -54,8 +54,16 @@ def kill(site, kind):
         site.running = False
         site.start()
         return
-    victim = wait_until(lambda: pids(site, kind), 20, f"a process of kind {kind}")[-1]
-    os.kill(victim, signal.SIGKILL)
+    def struck():
+        # It may have left by itself since it was looked for.
+        try:
+            victim = pids(site, kind)[-1]
+            os.kill(victim, signal.SIGKILL)
+            return victim
+        except (IndexError, ProcessLookupError):
+            return None
+
+    victim = wait_until(struck, 20, f"a process of kind {kind}")
     wait_until(lambda: not alive(victim), 10, "the victim is dead")
 
 

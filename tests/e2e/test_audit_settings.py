@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import psycopg
 import pytest
 
 from harness.caller import token_caller
@@ -39,6 +40,15 @@ def site():
     one.remove()
 
 
+def restored(site):
+    """A session of the test's own may be ended by the settings that it tries."""
+    try:
+        site.configure()
+    except psycopg.errors.OperationalError:
+        return False
+    return True
+
+
 @pytest.fixture(params=SETTINGS)
 def database(request, site):
     """A new one, whose trail has no partition yet."""
@@ -51,7 +61,7 @@ def database(request, site):
     site.configure(**SETTINGS[request.param])
     yield name, caller
     site.settings = before
-    site.configure()
+    wait_until(lambda: restored(site), 20, "the settings are what they were")
     caller.close()
 
 
