@@ -54,7 +54,9 @@ struct State {
     /// Why nothing can be written now.
     failing: Option<CallError>,
     standby: bool,
-    /// All that was written is sealed.
+    /// Rows were written since the last seal.
+    to_seal: bool,
+    /// All that was written is sealed, before its time.
     flushed: bool,
     /// The last attempt to seal failed.
     unsealed: bool,
@@ -238,23 +240,37 @@ impl Journal {
     pub async fn flush(&self) {
         let written = {
             let mut state = self.lock();
-            if state.failing.is_some() || (state.pending.is_empty() && state.full.is_empty() && state.since.is_none()) {
+            if state.failing.is_some() {
                 return;
             }
-            let (sender, written) = oneshot::channel();
-            let end = state.pending.rows;
-            state.pending.waiters.push((end, Waiter::Written(sender)));
-            self.hurry(&mut state);
-            written
+            (!state.pending.is_empty() || !state.full.is_empty() || state.since.is_some()).then(|| {
+                let (sender, written) = oneshot::channel();
+                let end = state.pending.rows;
+                state.pending.waiters.push((end, Waiter::Written(sender)));
+                self.hurry(&mut state);
+                written
+            })
         };
-        let _ = written.await;
-        let before = self.lock().written;
-        if self.keepers.work(self.database, &self.name, JobKind::Seal, b"").await.is_ok_and(|more| more != b"true") {
-            // No keeper is to be started for it once more: the database may be about to be dropped.
-            let mut state = self.lock();
-            state.flushed = state.written == before;
-            self.wake.notify_one();
+        if let Some(written) = written {
+            let _ = written.await;
         }
+        if !self.lock().to_seal {
+            return;
+        }
+        let before = self.lock().written;
+        // A keeper's first seal is over what others left, and not the last.
+        loop {
+            match self.keepers.work(self.database, &self.name, JobKind::Seal, b"").await {
+                Ok(more) if more == b"true" => {}
+                Ok(_) => break,
+                Err(_) => return,
+            }
+        }
+        // No keeper is to be started for it once more: the database may be about to be dropped.
+        let mut state = self.lock();
+        state.flushed = state.written == before;
+        state.to_seal = !state.flushed;
+        self.wake.notify_one();
     }
 
     async fn run(self: Arc<Journal>) {

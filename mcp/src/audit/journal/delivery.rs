@@ -22,6 +22,7 @@ impl Journal {
             });
         }
         state.standby = false;
+        state.to_seal = true;
         state.written += batch.rows;
         if first < state.next_id {
             // It is another trail than before: the extension was made anew, and knows nobody.

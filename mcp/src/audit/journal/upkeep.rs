@@ -15,8 +15,10 @@ impl Journal {
     pub(super) async fn seal(&self) -> bool {
         match self.keepers.work(self.database, &self.name, JobKind::Seal, b"").await {
             Ok(more) => {
-                self.lock().unsealed = false;
-                more == b"true"
+                let more = more == b"true";
+                let mut state = self.lock();
+                (state.unsealed, state.to_seal) = (false, more);
+                more
             }
             Err(Unanswered::NotInstalled(_)) => false,
             Err(Unanswered::Dropped) => {
