@@ -8,8 +8,9 @@ use mcp::error::CallError;
 use mcp::types::{Facts, Recorded};
 
 use super::{Call, Failure, progress};
+use crate::pg::effects::{self, Touched};
 use crate::pg::identity::Identity;
-use crate::pg::{Mode, Pg, PgError, Tx, effects};
+use crate::pg::{Mode, Pg, PgError, Tx};
 
 /// What a call has come to so far.
 #[derive(Default)]
@@ -18,8 +19,7 @@ pub(super) struct Account {
     pub rows: u64,
     /// Time that the call waited for permission.
     waited: Duration,
-    objects: String,
-    changed: String,
+    touched: Touched,
     /// It wrote, or could have, and was committed.
     committed: bool,
     /// What may be recorded of the arguments, once that is known.
@@ -29,17 +29,19 @@ pub(super) struct Account {
 impl Account {
     /// `error`: what the call failed with.
     pub fn facts(mut self, pg: &mut Pg, identity: &Identity, begun: Instant, error: Option<&CallError>) -> Facts {
-        if error.is_some() && effects::any() {
-            // What a failed call had touched can be named in another transaction only.
-            self.objects = named(pg, identity).unwrap_or_default();
+        if effects::is_more_than(&self.touched) {
+            // What a failed call had touched, or deferred triggers did with the commit, can be named in another transaction only.
+            self.touched = named(pg, identity).unwrap_or(self.touched);
         }
+        // The call is done, and does not fail for want of a count.
+        let changed = if self.committed { effects::changed(pg, &self.touched).unwrap_or_default() } else { String::new() };
         let run = begun.elapsed().saturating_sub(self.waited);
         Facts {
             run_us: u64::try_from(run.as_micros()).unwrap_or(u64::MAX),
             rows: if error.is_some() { 0 } else { self.rows },
             queryid: effects::query_id(pg),
-            objects: self.objects,
-            changed: self.changed,
+            objects: self.touched.objects,
+            changed,
             wal_bytes: effects::wal_bytes(),
             committed: self.committed,
             recorded: self.recorded.unwrap_or(Recorded::Nothing),
@@ -47,9 +49,9 @@ impl Account {
     }
 }
 
-fn named(pg: &mut Pg, identity: &Identity) -> Result<String, PgError> {
+fn named(pg: &mut Pg, identity: &Identity) -> Result<Touched, PgError> {
     let tx = pg.begin(identity)?;
-    effects::describe(&tx)
+    effects::touched(&tx)
 }
 
 impl Call<'_> {
@@ -66,19 +68,12 @@ impl Call<'_> {
 
     /// Ends the transaction after a success.
     pub(super) fn finish(&mut self, tx: Tx) -> Result<(), Failure> {
-        self.account.objects = effects::describe(&tx)?;
-        let names = effects::changing(&tx)?;
+        self.account.touched = effects::touched(&tx)?;
         let writes = tx.mode() == Mode::ReadWrite;
-        // Deferred triggers run with the commit: they count, in the tables that were named before. The call is done by then, and does not
-        // fail for want of a count.
-        let changed = tx.finish_and(|pg| {
-            if !writes {
-                return String::new();
-            }
+        tx.finish()?;
+        if writes {
             progress::committed();
-            effects::changed(pg, &names).unwrap_or_default()
-        })?;
-        self.account.changed = changed;
+        }
         self.account.committed = writes;
         Ok(())
     }

@@ -24,7 +24,7 @@ const RIGHTS: [(u32, &str); 4] =
 const CHANGING: u32 = pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Touched {
+struct Entry {
     relation: Oid,
     rights: u32,
 }
@@ -41,13 +41,13 @@ struct Counted {
 #[derive(Default)]
 struct Described {
     seen: u64,
-    touched: Vec<Touched>,
+    touched: Vec<Entry>,
     text: String,
 }
 
 thread_local! {
     static WATCHING: Cell<bool> = const { Cell::new(false) };
-    static TOUCHED: RefCell<Vec<Touched>> = const { RefCell::new(Vec::new()) };
+    static TOUCHED: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
     static COUNTED: RefCell<Vec<Counted>> = const { RefCell::new(Vec::new()) };
     static DESCRIBED: RefCell<Described> = RefCell::default();
     static WAL_BEFORE: Cell<u64> = const { Cell::new(0) };
@@ -80,9 +80,29 @@ pub(super) fn stop() {
     WATCHING.set(false);
 }
 
-/// Whether tables were touched.
-pub fn any() -> bool {
-    TOUCHED.with_borrow(|touched| !touched.is_empty())
+/// What a call has touched, by name.
+#[derive(Default)]
+pub struct Touched {
+    /// `{"shop.orders":["select","update"]}`; empty if there is nothing.
+    pub objects: String,
+    /// Tables whose rows may have changed.
+    changing: Vec<(Oid, String)>,
+    /// How many tables and rights were known then.
+    known: usize,
+}
+
+/// Whether something was touched since.
+pub fn is_more_than(touched: &Touched) -> bool {
+    weight() > touched.known
+}
+
+fn weight() -> usize {
+    TOUCHED.with_borrow(|touched| touched.iter().map(|t| 1 + t.rights.count_ones() as usize).sum())
+}
+
+/// Names what was touched so far, while it can be looked up.
+pub fn touched(tx: &Tx) -> Result<Touched, PgError> {
+    Ok(Touched { objects: describe(tx)?, changing: changing()?, known: weight() })
 }
 
 /// Bytes that this process has added to the write-ahead log since the call began.
@@ -97,9 +117,8 @@ pub fn query_id(_: &Pg) -> i64 {
     unsafe { attempt(|| ffi::pgstat_get_my_query_id()) }.unwrap_or(0)
 }
 
-/// The tables that were touched, and how: `{"shop.orders":["select","update"]}`; empty if there is none.
-pub fn describe(tx: &Tx) -> Result<String, PgError> {
-    if !any() {
+fn describe(tx: &Tx) -> Result<String, PgError> {
+    if TOUCHED.with_borrow(Vec::is_empty) {
         return Ok(String::new());
     }
     let seen = inval::seen(tx);
@@ -123,8 +142,7 @@ pub fn describe(tx: &Tx) -> Result<String, PgError> {
     Ok(text)
 }
 
-/// Names of the tables whose rows may have changed, to be asked for while they can be looked up.
-pub fn changing(_: &Tx) -> Result<Vec<(Oid, String)>, PgError> {
+fn changing() -> Result<Vec<(Oid, String)>, PgError> {
     let mut named: Vec<Oid> = COUNTED.with_borrow(|counted| counted.iter().map(|c| c.named).collect());
     named.sort_unstable_by_key(|oid| oid.to_u32());
     named.dedup();
@@ -132,13 +150,13 @@ pub fn changing(_: &Tx) -> Result<Vec<(Oid, String)>, PgError> {
 }
 
 /// Rows changed by table, once the transaction has been committed: `{"shop.orders":{"inserted":1}}`; empty if there are none.
-pub fn changed(_: &Pg, names: &[(Oid, String)]) -> Result<String, PgError> {
+pub fn changed(_: &Pg, touched: &Touched) -> Result<String, PgError> {
     let mut tables: BTreeMap<&str, BTreeMap<&str, i64>> = BTreeMap::new();
     let counted: Vec<(Oid, Oid, [i64; 3])> =
         COUNTED.with_borrow(|counted| counted.iter().map(|c| (c.relation, c.named, c.before)).collect());
     for (relation, named, before) in counted {
         let after = counters(relation)?;
-        let Some((_, name)) = names.iter().find(|(oid, _)| *oid == named) else { continue };
+        let Some((_, name)) = touched.changing.iter().find(|(oid, _)| *oid == named) else { continue };
         for (i, word) in ["inserted", "updated", "deleted"].into_iter().enumerate() {
             if after[i] > before[i] {
                 *tables.entry(name).or_default().entry(word).or_default() += after[i] - before[i];
@@ -227,7 +245,7 @@ unsafe fn note(relation: Oid, rights: u32) {
             new
         }
         None if touched.len() < MOST => {
-            touched.push(Touched { relation, rights });
+            touched.push(Entry { relation, rights });
             rights & CHANGING != 0
         }
         None => false,

@@ -89,18 +89,12 @@ impl Tx<'_> {
     }
 
     /// Ends the transaction after a success: commits what may be kept.
-    pub fn finish(self) -> Result<(), PgError> {
-        self.finish_and(|_| ())
-    }
-
-    /// The same, and what is to be looked at afterwards, outside any transaction.
-    pub fn finish_and<T>(mut self, then: impl FnOnce(&Pg) -> T) -> Result<T, PgError> {
+    pub fn finish(mut self) -> Result<(), PgError> {
         if self.mode == Mode::ReadOnly && !weaken::off("rollback") {
             self.abort();
-        } else {
-            self.commit()?;
+            return Ok(());
         }
-        Ok(then(self.pg))
+        self.commit()
     }
 
     /// Allows writing where the server starts all transactions read-only: for what the server itself writes down.

@@ -29,6 +29,10 @@ create table col.day_2 partition of col.day for values from ('2026-02-01') to ('
 create table col."Odd ""table"" é" ("a b" int);
 create function col.note() returns trigger language plpgsql as $$ begin insert into col.log values (tg_op); return null; end $$;
 create trigger note after insert on col.parent for each row execute function col.note();
+create table col.later (n int);
+create table col.noted (n int);
+create function col.note_late() returns trigger language plpgsql as $$ begin insert into col.noted values (1); return null; end $$;
+create constraint trigger late after insert on col.later deferrable initially deferred for each row execute function col.note_late();
 create view col.seen as select n from col.parent;
 grant usage on schema col to public;
 grant all on all tables in schema col to writer_direct, writer_bridge;
@@ -327,3 +331,11 @@ def test_the_trail_holds(records):
     """After all that the module did."""
     records.settled()
     records.check()
+
+
+def test_what_a_deferred_trigger_does_at_the_commit(cluster, writer, records, mark):
+    """A table that nothing touched before is no less changed."""
+    writer.sql(f"insert into col.later values (1), (2) /* {mark} */").data
+    row = records.call(mark)
+    assert row["changed"] == {"col.later": {"inserted": 2}, "col.noted": {"inserted": 2}}
+    assert row["objects"] == {"col.later": ["insert"], "col.noted": ["insert"]}
