@@ -18,6 +18,7 @@ use crate::host::{Demand, Host, SpawnError};
 use crate::ipc::{self, Decoder, INTERNAL_SOCKET, KIND_ADMIN, KIND_HELLO, KIND_REPLY};
 use crate::notices::{Event, Notices};
 use crate::process::Process;
+use crate::text::hex;
 use crate::types::{AdminCommand, Form, Hello, Ticket};
 
 /// From registration to hello. Generous: a loaded machine forks slowly, and a failed start is reported long before.
@@ -223,12 +224,4 @@ pub fn random_hex() -> Option<String> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).ok()?;
     Some(hex(&bytes))
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
-        text.push(char::from_digit(u32::from(b >> 4), 16).unwrap_or('0'));
-        text.push(char::from_digit(u32::from(b & 15), 16).unwrap_or('0'));
-        text
-    })
 }

@@ -28,6 +28,7 @@ use crate::gateway::{Answer, Gateway, Request};
 use crate::logins::LoginError;
 use crate::pages::{self, Fault};
 use crate::splice::Splices;
+use crate::text;
 use crate::types::JobKind;
 
 /// JSON-RPC code for a caller who is not, or no longer, known. Outside the range that the protocol keeps for itself.
@@ -178,10 +179,7 @@ fn client_name(context: &RequestContext<RoleServer>, session: &Session) -> Strin
 
 /// A name as long as Postgres keeps one.
 pub fn clip_name(mut name: String) -> String {
-    if name.len() > CLIENT_NAME {
-        let cut = (0..=CLIENT_NAME).rev().find(|&i| name.is_char_boundary(i)).unwrap_or(0);
-        name.truncate(cut);
-    }
+    name.truncate(text::clip(&name, CLIENT_NAME).len());
     name
 }
 

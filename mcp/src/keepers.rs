@@ -17,7 +17,7 @@ use crate::host::{Database, Demand, Host};
 use crate::keyed::Key;
 use crate::limits::Limit;
 use crate::process::Process;
-use crate::types::{Form, Job, JobKind, Outcome};
+use crate::types::{Form, Job, JobKind, Outcome, Reply};
 use crate::uses::Batch;
 
 /// A question takes well under a millisecond; a keeper that needs this long is stuck behind a lock.
@@ -135,20 +135,10 @@ impl Keepers {
         if process.as_ref().is_none_or(|p| !p.is_alive()) {
             *process = Some(self.children.start(database, 0, Form::Keeper).await?);
         }
-        let Some(running) = process.as_mut() else { return Err(lost()) };
         let asked_at = self.children.tick();
         let job = Job { id: asked_at, kind: JobKind::Keeper, read_only: true, ..Job::default() };
         let arguments = serde_json::to_vec(question).unwrap_or_default();
-        let answer = timeout(ANSWER_LIMIT, async {
-            running.send(&job, &arguments).await?;
-            running.receive(job.id).await
-        })
-        .await;
-        running.idle_since = Instant::now();
-        let Ok(Ok((reply, payload))) = answer else {
-            *process = None;
-            return Err(lost());
-        };
+        let Some((reply, payload)) = exchange(&mut process, &job, &arguments).await else { return Err(lost()) };
         if reply.outcome != Outcome::Ok {
             *process = None;
             return Err(not_installed(name, &payload));
@@ -176,18 +166,8 @@ impl Keepers {
                 Err(_) => return Err(Unanswered::Dropped),
             }
         }
-        let Some(running) = process.as_mut() else { return Err(Unanswered::Lost) };
         let job = Job { id: self.children.tick(), kind, ..Job::default() };
-        let answer = timeout(ANSWER_LIMIT, async {
-            running.send(&job, arguments).await?;
-            running.receive(job.id).await
-        })
-        .await;
-        running.idle_since = Instant::now();
-        let Ok(Ok((reply, payload))) = answer else {
-            *process = None;
-            return Err(Unanswered::Lost);
-        };
+        let Some((reply, payload)) = exchange(&mut process, &job, arguments).await else { return Err(Unanswered::Lost) };
         if reply.outcome == Outcome::Ok {
             return Ok(payload);
         }
@@ -203,18 +183,13 @@ impl Keepers {
     pub async fn note_uses(&self, database: u32, uses: &Batch) -> bool {
         let Some(keeper) = self.lock().get(&database).cloned() else { return false };
         let mut process = keeper.process.lock().await;
-        let Some(running) = process.as_mut().filter(|p| p.is_alive()) else { return false };
+        if !process.as_ref().is_some_and(Process::is_alive) {
+            return false;
+        }
         let job = Job { id: self.children.tick(), kind: JobKind::Uses, ..Job::default() };
         let arguments = serde_json::to_vec(uses).unwrap_or_default();
-        let answer = timeout(ANSWER_LIMIT, async {
-            running.send(&job, &arguments).await?;
-            running.receive(job.id).await
-        })
-        .await;
         // A keeper that could not write still answers; what it did not write is not worth another attempt.
-        if !matches!(answer, Ok(Ok(_))) {
-            *process = None;
-        }
+        exchange(&mut process, &job, &arguments).await;
         true
     }
 
@@ -274,6 +249,22 @@ impl Keepers {
         let keepers = self.lock();
         keepers.values().filter_map(|k| Some((k.database_name.clone(), k.process.try_lock().ok()?.as_ref()?.pid()))).collect()
     }
+}
+
+/// One job and its answer. `None`: the process is lost, and given up.
+async fn exchange(process: &mut Option<Process>, job: &Job, arguments: &[u8]) -> Option<(Reply, Vec<u8>)> {
+    let running = process.as_mut()?;
+    let answer = timeout(ANSWER_LIMIT, async {
+        running.send(job, arguments).await?;
+        running.receive(job.id).await
+    })
+    .await;
+    running.idle_since = Instant::now();
+    let answer = answer.ok().and_then(Result::ok);
+    if answer.is_none() {
+        *process = None;
+    }
+    answer
 }
 
 fn lost() -> CallError {

@@ -9,6 +9,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::text::push_hex;
+
 const KEY_BYTES: usize = 32;
 /// Of a hash in the trail: enough that two values of one installation never share it by chance.
 const SHOWN_BYTES: usize = 8;
@@ -71,12 +73,6 @@ impl From<Key> for String {
         let mut text = String::with_capacity(2 * KEY_BYTES);
         push_hex(&mut text, &key.0);
         text
-    }
-}
-
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        text.extend([byte >> 4, byte & 15].map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')));
     }
 }
 

@@ -17,6 +17,7 @@ pub mod json;
 pub mod jwt;
 pub mod keyed;
 pub mod runtime;
+pub mod text;
 pub mod types;
 
 mod admin;

@@ -15,12 +15,12 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::caller::{Caller, Credential, Login, Network, Principal};
-use crate::children::hex;
 use crate::config::Config;
 use crate::error::{CallError, Kind};
 use crate::host::Host;
 use crate::jwt::{self, Refusal};
 use crate::keepers::{Facts, Keepers};
+use crate::text::hex;
 use crate::types::{About, Form};
 use crate::{oauth, os_user, scram};
 

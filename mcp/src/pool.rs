@@ -307,11 +307,12 @@ impl Lease {
     }
 
     fn heard(&mut self, said: Result<Said, Lost>) -> Result<Said, Lost> {
-        match said {
-            Ok(Said::Asks(ask)) => Ok(Said::Asks(ask)),
-            Ok(Said::Answer(reply, payload)) => self.settle(Ok((reply, payload))).map(|(reply, payload)| Said::Answer(reply, payload)),
-            Err(lost) => self.settle(Err(lost)).map(|(reply, payload)| Said::Answer(reply, payload)),
-        }
+        let answer = match said {
+            Ok(Said::Asks(ask)) => return Ok(Said::Asks(ask)),
+            Ok(Said::Answer(reply, payload)) => Ok((reply, payload)),
+            Err(lost) => Err(lost),
+        };
+        self.settle(answer).map(|(reply, payload)| Said::Answer(reply, payload))
     }
 
     /// Ends the job that [`Lease::run`] was dropped over, and gives its answer.

@@ -14,9 +14,10 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::{Value, json};
 
-use crate::children::{hex, random_hex};
+use crate::children::random_hex;
 use crate::error;
 use crate::gateway::Answer;
+use crate::text::hex;
 
 /// What stands before a mark inside a structured result: `{"$":`.
 const OPENING: usize = 5;

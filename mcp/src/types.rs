@@ -77,12 +77,6 @@ pub enum Recorded {
     Nothing,
 }
 
-impl Recorded {
-    fn is_all(&self) -> bool {
-        *self == Recorded::AsIs
-    }
-}
-
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -109,7 +103,7 @@ pub struct Facts {
     /// The call could write, and was committed.
     #[serde(default, rename = "k", skip_serializing_if = "is_zero")]
     pub committed: bool,
-    #[serde(default, rename = "a", skip_serializing_if = "Recorded::is_all")]
+    #[serde(default, rename = "a", skip_serializing_if = "is_zero")]
     pub recorded: Recorded,
 }
 
@@ -178,22 +172,33 @@ pub enum JobKind {
     /// Rows of the audit trail, for the keeper to write down: a [`BatchHead`], a newline, and rows as COPY reads them, without their ids.
     /// The answer is [`Written`].
     Audit,
-    /// The intents whose calls still run, as a JSON array of ids: the keeper gives an outcome to all others that lack one.
+    /// `{"running": [ids], "left": {id: outcome}}`: intents whose calls still run, and how those ended that were lost. The keeper gives an outcome to all
+    /// others that lack one.
     Settle,
     /// Have the keeper seal what it has written.
     Seal,
 }
 
 impl JobKind {
-    /// The protocol's name for what a caller asked; `None` for what is not recorded: lists, and what the gateway itself asks.
-    pub fn method(self) -> Option<&'static str> {
+    /// The protocol's name for what a caller asked.
+    pub fn method(self) -> &'static str {
         match self {
-            JobKind::Call => Some("tools/call"),
-            JobKind::Prompt => Some("prompts/get"),
-            JobKind::Resource => Some("resources/read"),
-            JobKind::Complete => Some("completion/complete"),
-            _ => None,
+            JobKind::Call => "tools/call",
+            JobKind::List => "tools/list",
+            JobKind::Prompts => "prompts/list",
+            JobKind::Prompt => "prompts/get",
+            JobKind::Resources => "resources/list",
+            JobKind::Templates => "resources/templates/list",
+            JobKind::Resource => "resources/read",
+            JobKind::Complete => "completion/complete",
+            JobKind::Instructions => "initialize",
+            JobKind::Keeper | JobKind::Uses | JobKind::Audit | JobKind::Settle | JobKind::Seal => "keeper",
         }
+    }
+
+    /// Whether it leaves a record: not lists, nor what the gateway itself asks.
+    pub fn is_recorded(self) -> bool {
+        matches!(self, JobKind::Call | JobKind::Prompt | JobKind::Resource | JobKind::Complete)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::io::Write;
 
+use mcp::text::push_hex;
 use mcp::types::{BatchHead, Written};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -169,12 +170,5 @@ impl Seals {
             self.looked = false;
         }
         sealed.map(drop)
-    }
-}
-
-fn push_hex(out: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        out.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        out.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
     }
 }

@@ -20,6 +20,7 @@ use crate::error::{self, CallError, Kind};
 use crate::gateway::{Answer, Request};
 use crate::keyed::Key;
 use crate::logins::LoginError;
+use crate::text;
 use crate::types::{Ask, Facts, Recorded};
 
 /// How long an answer waits for its record to be on disk. What it was about is done by then.
@@ -79,7 +80,7 @@ impl<'a> Entry<'a> {
 
     /// Who calls. An error: the call has to wait for its record, and that cannot be written.
     pub fn known(&mut self, caller: &Caller, principal: &Arc<Principal>) -> Result<(), CallError> {
-        if !self.settings.on || self.request.kind.method().is_none() {
+        if !self.settings.on || !self.request.kind.is_recorded() {
             return Ok(());
         }
         let journal = self.audit.journal(principal.database, &caller.database, principal.ascii);
@@ -152,10 +153,10 @@ impl<'a> Entry<'a> {
     fn row<'r>(&'r self, kind: char, who: &'r Who, kept: &'r Kept) -> Row<'r> {
         Row {
             caller: Some(&who.id),
-            method: self.request.kind.method(),
-            tool: Some(clip(self.request.tool)).filter(|tool| !tool.is_empty()),
-            request: Some(clip(self.request.id)),
-            trace: self.request.trace.map(clip),
+            method: Some(self.request.kind.method()),
+            tool: Some(short(self.request.tool)).filter(|tool| !tool.is_empty()),
+            request: Some(short(self.request.id)),
+            trace: self.request.trace.map(short),
             arguments: kept.text.as_deref(),
             arguments_bytes: Some(self.request.arguments.len() as u64),
             arguments_digest: kept.digest,
@@ -218,8 +219,8 @@ impl<'a> Entry<'a> {
             // Nothing ran. A caller who is refused again and again is one row.
             let refusal = Refusal {
                 caller: who.id.clone(),
-                method: self.request.kind.method()?,
-                tool: clip(self.request.tool).into(),
+                method: self.request.kind.method(),
+                tool: short(self.request.tool).into(),
                 rule: rule.unwrap_or_default(),
             };
             journal.refuse(who, refusal, self.at, 1);
@@ -278,8 +279,8 @@ impl<'a> Kept<'a> {
         let cut = text.as_ref().is_some_and(|text| text.len() > most);
         let text = text.map(|text| match text {
             text if text.len() <= most => text,
-            Cow::Borrowed(text) => Cow::Borrowed(clip_to(text, most)),
-            Cow::Owned(text) => Cow::Owned(clip_to(&text, most).to_string()),
+            Cow::Borrowed(text) => Cow::Borrowed(text::clip(text, most)),
+            Cow::Owned(text) => Cow::Owned(text::clip(&text, most).to_string()),
         });
         let digest = match whole {
             true => cut.then(|| Sha256::digest(arguments).into()),
@@ -290,13 +291,8 @@ impl<'a> Kept<'a> {
     }
 }
 
-fn clip(text: &str) -> &str {
-    clip_to(text, LONGEST)
-}
-
-fn clip_to(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
-    text.get(..end).unwrap_or_default()
+fn short(text: &str) -> &str {
+    text::clip(text, LONGEST)
 }
 
 /// What stood against the call.

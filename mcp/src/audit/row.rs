@@ -186,7 +186,7 @@ impl Line<'_> {
     fn bytes(&mut self, value: Option<[u8; 32]>) {
         let Some(value) = value else { return self.null() };
         self.out.extend_from_slice(b"\t\\\\x");
-        self.out.extend_from_slice(crate::children::hex(&value).as_bytes());
+        self.out.extend_from_slice(crate::text::hex(&value).as_bytes());
     }
 }
 

@@ -138,7 +138,7 @@ fn storable(text: &str, ascii: bool) -> String {
 }
 
 fn uuid(digest: &[u8]) -> String {
-    let hex = crate::children::hex(digest.get(..16).unwrap_or_default());
+    let hex = crate::text::hex(digest.get(..16).unwrap_or_default());
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::row::{BOUNDS, OUTCOMES, Row};
 use super::{Accounts, CALLERS, Events, Of, Stats, TOGETHER, TOOLS};
-use crate::children::hex;
+use crate::text::hex;
 
 /// In the data directory.
 pub const FILE: &str = "supabase_mcp.stat";

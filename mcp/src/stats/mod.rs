@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::audit::{Finished, Outcome};
+use crate::text;
 use crate::types::JobKind;
 
 pub use events::Events;
@@ -138,7 +139,7 @@ impl Accounts {
 
     /// A tool has a row once a call of it has succeeded: a caller can have any name refused, and fail with any name before it is looked for.
     fn note_tool(&mut self, finished: &Finished) {
-        let (database, method) = (finished.database, method(finished.kind));
+        let (database, method) = (finished.database, finished.kind.method());
         let tool = match finished.kind {
             JobKind::Call | JobKind::Prompt => finished.tool,
             // URIs, of which a template may have any number, and what is completed.
@@ -179,27 +180,7 @@ impl Accounts {
 
 /// As much of a name as is kept; two that begin alike are counted together.
 fn clip(name: &str) -> &str {
-    if name.len() <= NAME_BYTES {
-        return name;
-    }
-    let end = (0..=NAME_BYTES).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    &name[..end]
-}
-
-/// The protocol's name of what was asked for.
-fn method(kind: JobKind) -> &'static str {
-    match kind {
-        JobKind::Call => "tools/call",
-        JobKind::List => "tools/list",
-        JobKind::Prompts => "prompts/list",
-        JobKind::Prompt => "prompts/get",
-        JobKind::Resources => "resources/list",
-        JobKind::Templates => "resources/templates/list",
-        JobKind::Resource => "resources/read",
-        JobKind::Complete => "completion/complete",
-        JobKind::Instructions => "initialize",
-        JobKind::Keeper | JobKind::Uses | JobKind::Audit | JobKind::Settle | JobKind::Seal => "keeper",
-    }
+    text::clip(name, NAME_BYTES)
 }
 
 #[cfg(test)]
