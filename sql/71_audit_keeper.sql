@@ -99,7 +99,12 @@ declare
     orphan record;
     settled bigint := 0;
     oldest bigint;
+    fates jsonb := '{}';
 begin
+    -- Callers wait for it, as for what mcp._audit_begin writes.
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
+    end if;
     select h.* into strict head from mcp._audit_head h for update;
     for orphan in
         select e.id, e.at, e.xid, mcp._audit_xact(e.xid) as status
@@ -118,9 +123,12 @@ begin
         settled := settled + 1;
         insert into mcp._audit (id, at, kind, intent, outcome, rule, committed, ended)
         values (head.last_id + settled, orphan.at, 'o', orphan.id, coalesce(calls -> 'left' ->> orphan.id::text, 'terminated'), 'settled by pg_xact_status', orphan.status = 'committed', clock_timestamp());
+        if calls -> 'left' ? orphan.id::text then
+            fates := fates || jsonb_build_object(orphan.id, orphan.status = 'committed');
+        end if;
     end loop;
     update mcp._audit_head h set last_id = head.last_id + settled, settled_id = coalesce(oldest - 1, head.last_id + settled);
-    return jsonb_build_object('settled', settled, 'oldest_open', oldest);
+    return jsonb_build_object('settled', settled, 'oldest_open', oldest, 'committed', fates);
 end
 $$;
 comment on function mcp._audit_settle(jsonb) is

@@ -156,6 +156,13 @@ impl From<SpawnError> for CallError {
     }
 }
 
+/// What is said where a process was ended after the commit and before its answer.
+pub fn committed() -> CallError {
+    CallError::new(Kind::Terminated, "the call was done and committed, but the process that ran it was ended before it could answer")
+        .sqlstate("57P01")
+        .hint("Do not repeat it.")
+}
+
 /// The error in a payload that an executor wrote.
 pub fn from_payload(payload: &[u8]) -> Option<CallError> {
     #[derive(Deserialize)]

@@ -349,9 +349,9 @@ impl Drop for Lease {
             let ending = async move {
                 let answer = process.cancel(id).await;
                 let usable = answer.as_ref().is_ok_and(|(reply, _)| !reply.leaving);
-                match (intent, answer) {
-                    (Some(intent), Ok((reply, _))) => drop(intent.end(End { facts: reply.facts, ..End::new(Outcome::Disconnected) })),
-                    (Some(intent), Err(_)) => intent.leave(Outcome::Disconnected),
+                match (intent, answer.ok().and_then(|(reply, _)| reply.facts)) {
+                    (Some(intent), Some(facts)) => drop(intent.end(End::new(Outcome::Disconnected, facts))),
+                    (Some(intent), None) => drop(intent.leave(Outcome::Disconnected)),
                     (None, _) => {}
                 }
                 process.idle_since = Instant::now();

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use mcp::error::{CallError, Kind};
+use mcp::error::{self, CallError, Kind};
 use mcp::types::Outcome;
 
 use crate::config::Limits;
@@ -81,9 +81,7 @@ pub fn last_words() -> (Outcome, CallError) {
         return (Outcome::Retire, CallError::new(Kind::Terminated, "the process ended before the call began"));
     }
     let error = if COMMITTED.get() {
-        CallError::new(Kind::Terminated, "the call was done and committed, but the process that ran it was ended before it could answer")
-            .sqlstate("57P01")
-            .hint("Do not repeat it.")
+        error::committed()
     } else if oom::exhausted() {
         CallError::new(Kind::Sql, "out of memory: the process that ran the call got no more and was ended; nothing of the call was kept")
             .sqlstate("53200")

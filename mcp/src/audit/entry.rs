@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::batch::Refusal;
@@ -51,6 +52,10 @@ pub struct Entry<'a> {
     facts: Option<Box<Facts>>,
     answered: Option<Instant>,
     intent: Option<Intent>,
+    /// The process was lost while it ran the call.
+    lost: bool,
+    /// Hears whether the transaction of such a call was committed.
+    fate: Option<oneshot::Receiver<bool>>,
     /// There is an intent, here or with the process that runs the call.
     intended: bool,
     /// The call was about to write.
@@ -72,6 +77,8 @@ impl<'a> Entry<'a> {
             facts: None,
             answered: None,
             intent: None,
+            lost: false,
+            fate: None,
             intended: false,
             asked: false,
             closed: false,
@@ -135,9 +142,8 @@ impl<'a> Entry<'a> {
 
     /// The process was lost while it ran the call.
     pub fn lost(&mut self) {
-        if let Some(intent) = self.intent.take() {
-            intent.leave(Outcome::Terminated);
-        }
+        self.lost = true;
+        self.fate = self.intent.take().map(|intent| intent.leave(Outcome::Terminated));
     }
 
     /// The caller turned out to be nobody, which is recorded as a login, or was refused by a limit.
@@ -186,30 +192,47 @@ impl<'a> Entry<'a> {
             Some(error) => Outcome::of(error),
         };
         let outcome = if gone && outcome == Outcome::Cancelled { Outcome::Disconnected } else { outcome };
+        if self.facts.is_none()
+            && let Some(intent) = self.intent.take()
+        {
+            self.fate = Some(intent.leave(outcome));
+        }
+        if let Some(fate) = self.fate.take() {
+            return match timeout(WAIT, fate).await {
+                Ok(Ok(true)) => Some(error::committed()),
+                // A process that had last words has said so itself.
+                Ok(Ok(false)) => error.filter(|_| self.lost).map(not_committed),
+                Ok(Err(_)) => None,
+                Err(_) => Some(uncertain(true)),
+            };
+        }
         let bytes = answer.payload.len() as u64;
         let written =
-            if self.intent.is_some() { self.end(outcome, error.as_ref(), bytes) } else { self.note(outcome, error.as_ref(), bytes) }?;
-        match timeout(WAIT, written).await {
-            Ok(Ok(())) => None,
-            _ => Some(uncertain(self.intended)),
+            if self.intent.is_some() { self.end(outcome, error.as_ref(), bytes) } else { self.note(outcome, error.as_ref(), bytes) };
+        if let Some(written) = written
+            && !matches!(timeout(WAIT, written).await, Ok(Ok(())))
+        {
+            return Some(uncertain(self.intended));
         }
+        // It would have asked before it wrote.
+        let harmless = self.lost && self.is_asked() && !self.intended;
+        error.filter(|_| harmless).map(not_committed)
     }
 
-    fn end(&mut self, outcome: Outcome, error: Option<&CallError>, bytes: u64) -> Option<tokio::sync::oneshot::Receiver<()>> {
+    fn end(&mut self, outcome: Outcome, error: Option<&CallError>, bytes: u64) -> Option<oneshot::Receiver<()>> {
         let (queue_us, answer_us) = self.times();
-        let intent = self.intent.take()?;
+        let (intent, facts) = self.intent.take().zip(self.facts.take())?;
         intent.end(End {
             sqlstate: error.and_then(|e| e.sqlstate.clone()),
             rule: error.and_then(rule),
-            facts: self.facts.take(),
             bytes: Some(bytes),
             queue_us,
             answer_us,
-            ..End::new(outcome)
+            ..End::new(outcome, facts)
         })
     }
 
-    fn note(&mut self, outcome: Outcome, error: Option<&CallError>, bytes: u64) -> Option<tokio::sync::oneshot::Receiver<()>> {
+    fn note(&mut self, outcome: Outcome, error: Option<&CallError>, bytes: u64) -> Option<oneshot::Receiver<()>> {
         if self.intended {
             return None;
         }
@@ -256,7 +279,7 @@ impl Drop for Entry<'_> {
             return;
         }
         match self.intent.take() {
-            Some(intent) => intent.leave(Outcome::Disconnected),
+            Some(intent) => drop(intent.leave(Outcome::Disconnected)),
             None => drop(self.note(Outcome::Disconnected, None, 0)),
         }
     }
@@ -307,6 +330,10 @@ fn rule(error: &CallError) -> Option<String> {
         Kind::TooLarge => Some("too large".into()),
         Kind::Unavailable | Kind::Internal => Some(error.message.clone()),
     }
+}
+
+fn not_committed(error: CallError) -> CallError {
+    error.hint("Nothing of it was committed.")
 }
 
 fn uncertain(writes: bool) -> CallError {

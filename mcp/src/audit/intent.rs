@@ -21,35 +21,35 @@ pub struct End {
     pub outcome: Outcome,
     pub sqlstate: Option<String>,
     pub rule: Option<String>,
-    pub facts: Option<Box<Facts>>,
+    pub facts: Box<Facts>,
     pub bytes: Option<u64>,
     pub queue_us: Option<u64>,
     pub answer_us: Option<u64>,
 }
 
 impl End {
-    pub fn new(outcome: Outcome) -> End {
-        End { ended: SystemTime::now(), outcome, sqlstate: None, rule: None, facts: None, bytes: None, queue_us: None, answer_us: None }
+    pub fn new(outcome: Outcome, facts: Box<Facts>) -> End {
+        End { ended: SystemTime::now(), outcome, sqlstate: None, rule: None, facts, bytes: None, queue_us: None, answer_us: None }
     }
 
     /// `at`: when the call came in; an outcome stands on the day of its intent.
     pub fn row(&self, intent: i64, at: SystemTime) -> Row<'_> {
-        let facts = self.facts.as_deref();
+        let facts = &self.facts;
         Row {
             intent: Some(intent),
             outcome: Some(self.outcome.name()),
             sqlstate: self.sqlstate.as_deref(),
             rule: self.rule.as_deref(),
-            queryid: facts.map(|f| f.queryid),
-            rows: facts.map(|f| f.rows),
+            queryid: Some(facts.queryid),
+            rows: Some(facts.rows),
             bytes: self.bytes,
-            changed: facts.map(|f| f.changed.as_str()),
-            wal_bytes: facts.map(|f| f.wal_bytes),
+            changed: Some(&facts.changed),
+            wal_bytes: Some(facts.wal_bytes),
             queue_us: self.queue_us,
-            run_us: facts.map(|f| f.run_us),
+            run_us: Some(facts.run_us),
             answer_us: self.answer_us,
-            committed: Some(facts.is_some_and(|f| f.committed)),
-            objects: facts.map(|f| f.objects.as_str()),
+            committed: Some(facts.committed),
+            objects: Some(&facts.objects),
             ended: Some(self.ended),
             ..Row::new('o', at)
         }
@@ -63,7 +63,13 @@ enum State {
     /// The call ended before its intent was known to be on disk.
     Ended(Box<End>),
     /// Nobody knows what became of its transaction.
-    Left(Outcome),
+    Left(Option<Left>),
+}
+
+/// A call that was lost: what it is recorded as, and who is told whether its transaction was committed, once that is on disk.
+pub struct Left {
+    pub outcome: Outcome,
+    pub fate: oneshot::Sender<bool>,
 }
 
 /// What the journal knows of an intent.
@@ -104,10 +110,10 @@ impl Slot {
         }
     }
 
-    /// How a call ended of which nobody knows what became of its transaction.
-    pub fn left(&self) -> Option<Outcome> {
-        match *self.lock() {
-            State::Left(outcome) => Some(outcome),
+    /// The call was lost before its intent was known to be on disk. To be asked once.
+    pub fn left(&self) -> Option<Left> {
+        match &mut *self.lock() {
+            State::Left(left) => left.take(),
             _ => None,
         }
     }
@@ -139,11 +145,6 @@ impl Intent {
 
     /// Records how the call ended. The receiver hears when that is on disk; `None`: the intent itself never got there.
     pub fn end(self, end: End) -> Option<oneshot::Receiver<()>> {
-        if end.facts.is_none() {
-            // Its process was ended, which may have been after the commit.
-            self.leave(end.outcome);
-            return None;
-        }
         let mut state = self.slot.lock();
         match &*state {
             State::Written(id) => {
@@ -158,15 +159,20 @@ impl Intent {
         }
     }
 
-    /// Nobody knows what the call came to: its transaction tells.
-    pub fn leave(self, outcome: Outcome) {
+    /// Nobody knows what the call came to, for its process was ended, which may have been after the commit: its transaction tells. The receiver hears
+    /// whether that was committed, once its outcome is on disk.
+    pub fn leave(self, outcome: Outcome) -> oneshot::Receiver<bool> {
+        let (fate, settled) = oneshot::channel();
+        let left = Left { outcome, fate };
         let mut state = self.slot.lock();
-        let written = match &*state {
-            State::Written(id) => Some(*id),
-            _ => None,
-        };
-        *state = State::Left(outcome);
-        drop(state);
-        self.journal.left(written, outcome);
+        match *state {
+            State::Written(id) => {
+                *state = State::Left(None);
+                drop(state);
+                self.journal.left(id, left);
+            }
+            _ => *state = State::Left(Some(left)),
+        }
+        settled
     }
 }

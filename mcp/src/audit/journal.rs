@@ -13,10 +13,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::{Batch, Refusal, Waiter};
-use super::intent::{End, Intent};
+use super::intent::{End, Intent, Left};
 use super::row::{Clock, Row};
 use super::who::Who;
-use super::{Outcome, Pace, unwritten};
+use super::{Pace, unwritten};
 use crate::error::CallError;
 use crate::host::Host;
 use crate::keepers::{Keepers, Unanswered};
@@ -37,7 +37,8 @@ const MOST: usize = 64 << 20;
 const RETRY: Duration = Duration::from_millis(500);
 /// Callers are told to the keeper again after this time, for somebody may have made the extension anew.
 const FORGET_CALLERS: Duration = Duration::from_secs(60);
-/// Between two looks for intents whose call was lost, and for how far all are settled.
+/// Between two looks for intents whose call was lost: while callers wait, and else; and for how far all are settled.
+const SETTLE_SOON: Duration = Duration::from_millis(50);
 const SETTLE: Duration = Duration::from_secs(1);
 const SETTLE_ALL: Duration = Duration::from_secs(60);
 
@@ -64,7 +65,7 @@ struct State {
     dropped_since: Option<SystemTime>,
     /// Intents on disk whose calls run, and those whose calls were lost.
     running: HashSet<i64>,
-    left: HashMap<i64, Outcome>,
+    left: HashMap<i64, Left>,
     written: u64,
     /// The trail's next row has this number at the least.
     next_id: i64,
@@ -222,16 +223,14 @@ impl Journal {
         self.hurry(state);
     }
 
-    /// A call was lost, with the intent of this id if that is on disk.
-    pub fn left(&self, intent: Option<i64>, outcome: Outcome) {
-        if let Some(id) = intent {
-            self.note_left(&mut self.lock(), id, outcome);
-        }
+    /// A call was lost, with this intent.
+    pub fn left(&self, intent: i64, left: Left) {
+        self.note_left(&mut self.lock(), intent, left);
     }
 
-    fn note_left(&self, state: &mut State, intent: i64, outcome: Outcome) {
+    fn note_left(&self, state: &mut State, intent: i64, left: Left) {
         state.running.remove(&intent);
-        state.left.insert(intent, outcome);
+        state.left.insert(intent, left);
         self.unsettled.store(true, Ordering::Relaxed);
         self.wake.notify_one();
     }
@@ -296,8 +295,8 @@ impl Journal {
                 continue;
             }
             if settle_at.or(settle_all_at).is_some_and(|at| at <= now) {
-                let (settled, more) = self.settle().await;
-                settle_at = more.then(|| Instant::now() + SETTLE);
+                let (settled, again) = self.settle().await;
+                settle_at = again.map(|wait| Instant::now() + wait);
                 settle_all_at = None;
                 if settled {
                     seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());

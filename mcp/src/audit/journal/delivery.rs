@@ -37,7 +37,7 @@ impl Journal {
                     match slot.written(id) {
                         Some(end) => self.add_outcome(&mut state, id, slot.at, &end, None),
                         None => match slot.left() {
-                            Some(outcome) => self.note_left(&mut state, id, outcome),
+                            Some(left) => self.note_left(&mut state, id, left),
                             None => drop(state.running.insert(id)),
                         },
                     }
@@ -77,6 +77,7 @@ impl Journal {
         state.failing = None;
         state.told.clear();
         state.running.clear();
+        state.left.clear();
         for (_, waiter) in batch.waiters {
             if let Waiter::Intent(slot) = waiter {
                 slot.failed(error);
