@@ -149,11 +149,11 @@ begin
     if exists (select from mcp._audit e where e.at < until and e.id > coalesce(audit_purge.last_id, 0)) then
         raise exception 'a call of that time was recorded just now' using errcode = 'object_in_use', hint = 'Purge again.';
     end if;
-    insert into mcp._audit (id, at, kind, method, arguments, writes, outcome, rows)
+    insert into mcp._audit (id, at, kind, method, arguments, writes, rows)
     values (record, clock_timestamp(), 'e', 'purge',
             jsonb_build_object('before', before, 'until', until, 'partitions', partitions, 'first_id', first_id, 'last_id', last_id, 'rows', rows,
                                'session_user', session_user, 'role', current_setting('role'), 'seals', purged.gone, 'partial', purged.partial),
-            true, 'ok', audit_purge.rows);
+            true, audit_purge.rows);
     loop
         seal := mcp._audit_seal_rest();
         exit when seal -> 'more' is null;

@@ -109,12 +109,12 @@ begin
              order by n limit most) x;
 
     select array_agg(mcp._report_row(mcp._report_time(x.time), x.id::text, mcp._report_code(x.principal), mcp._report_code(x.tool, 100), mcp._report_code(x.outcome),
-                                     case when x.committed then '**committed**' when x.outcome = 'open' then 'not known yet' else 'rolled back' end,
+                                     case when x.committed then '**committed**' when x.outcome = 'open' then 'not known yet' when x.committed is null then 'not known' else 'rolled back' end,
                                      (select mcp._report_code(a.arguments, 200) from mcp.audit a where a.id = x.id and a.time = x.time)) order by x.n),
            max(x.total)
       into unfinished, unended
       from (select c.*, row_number() over (order by c.time desc, c.id desc) as n, count(*) over () as total
-              from mcp._report_calls("from", "to") c where c.writes and c.outcome in ('open', 'terminated') order by n limit most) x;
+              from mcp._report_calls("from", "to") c where c.writes and c.outcome in ('open', 'terminated', 'disconnected') order by n limit most) x;
 
     select array_agg(mcp._report_row(mcp._report_time(x.first_time), mcp._report_time(x.last_time), x.times::text, mcp._report_code(x.authentication), mcp._report_code(x.role),
                                      mcp._report_code(x.peer), mcp._report_code(x.rule)) order by x.n),

@@ -109,6 +109,14 @@ def test_whole_days_go(trail):
     assert counts(trail.verify()) == (9, 4, 9)
 
 
+def test_a_purge_is_an_event_and_no_call(trail):
+    purge(trail, "'2026-03-02'")
+    assert trail.sql("select outcome, mode from mcp.audit where method = 'purge'") == [(None, "write")]
+    page = trail.value("select mcp.report_activity_page(now() - interval '1 minute', now() + interval '1 minute')")
+    assert "purge" in page.split("### Gaps and purges")[1].split("\n## ")[0], page
+    assert trail.sql("select * from mcp.report_activity(now() - interval '1 minute', now() + interval '1 minute')") == []
+
+
 def test_what_is_left_is_still_proven(trail):
     purge(trail, "'2026-03-02'")
     record = trail.value("select max(id) from mcp._audit")
