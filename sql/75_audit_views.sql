@@ -129,7 +129,7 @@ declare
                       "calls": "Requests, with those that were refused",
                       "writes": "Requests that could write",
                       "errors": "Those that ended as error, timeout, cancelled, disconnected or terminated",
-                      "refusals": "Those that were refused by a rule before anything ran",
+                      "refusals": "Those that were refused by a rule: no such tool, read only, a limit, no room, a credential that stands for nobody",
                       "rows": "Rows in the answers",
                       "bytes": "Bytes of the answers",
                       "rows_changed": "Rows inserted, updated and deleted by calls that were not rolled back",

@@ -40,7 +40,7 @@ comment on column mcp.stat_tools.calls is 'Calls that are over, however they end
 comment on column mcp.stat_tools.errors is 'Calls that ended in an error: of SQL, of their arguments, of the size of the answer';
 comment on column mcp.stat_tools.timeouts is 'Calls that were ended by their limit of time';
 comment on column mcp.stat_tools.terminations is 'Calls whose process was ended from outside';
-comment on column mcp.stat_tools.refusals is 'Calls that were refused before anything ran: no such tool, no right, a limit, no room';
+comment on column mcp.stat_tools.refusals is 'Calls that were refused by a rule: no such tool, read only, a limit, no room';
 comment on column mcp.stat_tools.cancellations is 'Calls that the client cancelled, or hung up on';
 comment on column mcp.stat_tools.rows is 'Rows in the answers';
 comment on column mcp.stat_tools.bytes is 'Length of the answers'' results, in bytes';
@@ -73,7 +73,7 @@ comment on column mcp.stat_callers.calls is 'Calls that are over, however they e
 comment on column mcp.stat_callers.errors is 'Calls that ended in an error: of SQL, of their arguments, of the size of the answer';
 comment on column mcp.stat_callers.timeouts is 'Calls that were ended by their limit of time';
 comment on column mcp.stat_callers.terminations is 'Calls whose process was ended from outside';
-comment on column mcp.stat_callers.refusals is 'Calls that were refused before anything ran: no such tool, no right, a limit, no room';
+comment on column mcp.stat_callers.refusals is 'Calls that were refused by a rule: no such tool, read only, a limit, no room';
 comment on column mcp.stat_callers.cancellations is 'Calls that the client cancelled, or hung up on';
 comment on column mcp.stat_callers.rows is 'Rows in the answers';
 comment on column mcp.stat_callers.bytes is 'Length of the answers'' results, in bytes';
@@ -116,7 +116,7 @@ comment on column mcp.stat_gateway.calls is 'Calls that are over, however they e
 comment on column mcp.stat_gateway.errors is 'Calls that ended in an error: of SQL, of their arguments, of the size of the answer';
 comment on column mcp.stat_gateway.timeouts is 'Calls that were ended by their limit of time';
 comment on column mcp.stat_gateway.terminations is 'Calls whose process was ended from outside';
-comment on column mcp.stat_gateway.refusals is 'Calls that were refused before anything ran: no such tool, no right, a limit, no room';
+comment on column mcp.stat_gateway.refusals is 'Calls that were refused by a rule: no such tool, read only, a limit, no room';
 comment on column mcp.stat_gateway.cancellations is 'Calls that the client cancelled, or hung up on';
 comment on column mcp.stat_gateway.rows is 'Rows in the answers';
 comment on column mcp.stat_gateway.bytes is 'Length of the answers'' results, in bytes';
