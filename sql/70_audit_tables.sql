@@ -80,7 +80,7 @@ comment on column mcp._audit.request is 'The client''s id of the request, as JSO
 comment on column mcp._audit.trace is 'The traceparent that the client sent';
 comment on column mcp._audit.arguments is 'The arguments as JSON text, up to supabase_mcp.audit_text_bytes; secrets are replaced by their hash. Null where nobody could say what is secret';
 comment on column mcp._audit.arguments_bytes is 'Length of the arguments as they came';
-comment on column mcp._audit.arguments_digest is 'SHA-256 of the arguments as they came; null where they are kept whole and as they came';
+comment on column mcp._audit.arguments_digest is 'SHA-256 of the arguments as they came, or their HMAC where something in them is hidden; null where they are kept whole and as they came';
 comment on column mcp._audit.queryid is 'Postgres'' identifier of the last statement, where compute_query_id is on';
 comment on column mcp._audit.writes is 'The call could write';
 comment on column mcp._audit.outcome is 'ok, error, cancelled, timeout, disconnected, refused or terminated; null for intents';

@@ -95,27 +95,34 @@ set timezone = 'UTC'
 as $$
 declare
     running constant bigint[] := array(select r::bigint from jsonb_array_elements_text(calls -> 'running') r);
+    lost constant bigint[] := array(select r::bigint from jsonb_object_keys(calls -> 'left') r);
+    -- So many rows are looked through at a time: callers wait for what is locked here.
+    most constant bigint := 50000;
     head mcp._audit_head;
     orphan record;
     settled bigint := 0;
     oldest bigint;
-    fates jsonb := '{}';
+    until bigint;
+    open boolean := false;
 begin
     -- Callers wait for it, as for what mcp._audit_begin writes.
     if current_setting('synchronous_commit') = 'off' then
         perform set_config('synchronous_commit', 'local', true);
     end if;
     select h.* into strict head from mcp._audit_head h for update;
+    until := least(head.settled_id + most, head.last_id);
     for orphan in
-        select e.id, e.at, e.xid, mcp._audit_xact(e.xid) as status
-          from mcp._audit e
-         where e.id > head.settled_id and e.kind = 'i'
-           and not exists (select from mcp._audit o where o.intent = e.id and o.at = e.at and o.kind = 'o')
+        select e.id, e.at, mcp._audit_xact(e.xid) as status
+          from (select i.id, i.at, i.xid from mcp._audit i where i.id > head.settled_id and i.id <= until and i.kind = 'i'
+                 union
+                select i.id, i.at, i.xid from mcp._audit i where i.id = any (lost) and i.kind = 'i') e
+         where not exists (select from mcp._audit o where o.intent = e.id and o.at = e.at and o.kind = 'o')
          order by e.id
     loop
         -- A process that outlived its gateway may still be at it.
         if orphan.id = any (running) or orphan.status = 'in progress' then
             oldest := least(oldest, orphan.id);
+            open := open or orphan.id <> all (running);
             continue;
         end if;
         -- Its day may have been let go meanwhile.
@@ -123,13 +130,15 @@ begin
         settled := settled + 1;
         insert into mcp._audit (id, at, kind, intent, outcome, rule, committed, ended)
         values (head.last_id + settled, orphan.at, 'o', orphan.id, coalesce(calls -> 'left' ->> orphan.id::text, 'terminated'), 'settled by pg_xact_status', orphan.status = 'committed', clock_timestamp());
-        if calls -> 'left' ? orphan.id::text then
-            fates := fates || jsonb_build_object(orphan.id, orphan.status = 'committed');
-        end if;
     end loop;
-    update mcp._audit_head h set last_id = head.last_id + settled, settled_id = coalesce(oldest - 1, head.last_id + settled);
-    return jsonb_build_object('settled', settled, 'oldest_open', oldest, 'committed', fates);
+    update mcp._audit_head h set last_id = head.last_id + settled, settled_id = least(oldest - 1, until);
+    return jsonb_build_object('settled', settled, 'open', open, 'more', until < head.last_id and coalesce(oldest > until, true),
+                              'committed', (select coalesce(jsonb_object_agg(l, o.committed), '{}')
+                                              from unnest(lost) l
+                                              left join mcp._audit i on i.id = l and i.kind = 'i'
+                                              left join mcp._audit o on o.intent = i.id and o.at = i.at and o.kind = 'o'
+                                             where i.id is null or o.id is not null));
 end
 $$;
 comment on function mcp._audit_settle(jsonb) is
-    'Gives an outcome to every intent that has none and whose call does not run any more (running: ids of those that do; left: outcomes by id, as far as known), with what its transaction came to; run by the keeper process alone';
+    'Gives an outcome to intents that have none and whose call does not run any more (running: ids of those that do; left: outcomes by id, as far as known), with what its transaction came to. Returns how many; whether some are open that do not run, and whether there is more to look through; and what became of those in left, null if nobody knows. Run by the keeper process alone';

@@ -180,7 +180,7 @@ impl Gateway {
             let config = self.config();
             self.pool.sweep(&config);
             self.limits.sweep();
-            self.audit.refused_logins().await;
+            self.audit.refused_logins();
             self.children.notices.flush();
             if handed_over.elapsed() >= HAND_OVER_USES {
                 handed_over = Instant::now();

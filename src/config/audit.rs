@@ -3,8 +3,6 @@
 //! Part of `config`: the gateway reads most of them on its main thread. What of a call's values is recorded is read in an executor that has become its
 //! role, so `ALTER DATABASE` and `ALTER ROLE ... SET` count.
 
-use std::ffi::CString;
-
 use mcp::audit::Settings;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
@@ -20,8 +18,18 @@ pub enum Literals {
     Hash,
 }
 
+/// Whether a call that only reads waits for its record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PostgresGucEnum)]
+enum Reads {
+    #[default]
+    #[name = c"batch"]
+    Batch,
+    #[name = c"sync"]
+    Sync,
+}
+
 static ON: GucSetting<bool> = GucSetting::<bool>::new(true);
-static READS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"batch"));
+static READS: GucSetting<Reads> = GucSetting::<Reads>::new(Reads::Batch);
 static TEXT_BYTES: GucSetting<i32> = GucSetting::<i32>::new(8192);
 static SEAL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static LITERALS: GucSetting<Literals> = GucSetting::<Literals>::new(Literals::Keep);
@@ -36,10 +44,10 @@ pub fn define() {
         Sighup,
         GucFlags::default(),
     );
-    GucRegistry::define_string_guc(
+    GucRegistry::define_enum_guc(
         c"supabase_mcp.audit_reads",
         c"Sets whether a call that only reads waits for its record.",
-        c"batch: records are written at most 200 ms later. sync: the answer waits, and no call begins while the trail cannot be written.",
+        c"batch: records are written within 200 ms, as a rule. sync: the answer waits, and no call begins while the trail cannot be written.",
         &READS,
         Sighup,
         GucFlags::default(),
@@ -77,7 +85,7 @@ pub fn define() {
 pub fn settings() -> Settings {
     Settings {
         on: ON.get(),
-        reads_wait: super::word(&READS).is_some_and(|word| word != "batch"),
+        reads_wait: READS.get() == Reads::Sync,
         text_bytes: super::size(&TEXT_BYTES),
         seal_every: super::time(&SEAL_INTERVAL),
     }

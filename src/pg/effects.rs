@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys::{self, Oid};
 
 use super::error::{PgError, attempt};
+use super::memory::Context;
 use super::{Pg, Tx, encoding, ffi, inval};
 
 /// Tables of one call that are remembered; a statement over thousands of partitions needs no longer record.
@@ -150,7 +151,9 @@ fn changing() -> Result<Vec<(Oid, String)>, PgError> {
 }
 
 /// Rows changed by table, once the transaction has been committed: `{"shop.orders":{"inserted":1}}`; empty if there are none.
-pub fn changed(_: &Pg, touched: &Touched) -> Result<String, PgError> {
+pub fn changed(pg: &Pg, touched: &Touched) -> Result<String, PgError> {
+    // From PostgreSQL 16 on each question leaves a copy of the numbers behind.
+    let _entered = Context::of_message(pg).enter();
     let mut tables: BTreeMap<&str, BTreeMap<&str, i64>> = BTreeMap::new();
     let counted: Vec<(Oid, Oid, [i64; 3])> =
         COUNTED.with_borrow(|counted| counted.iter().map(|c| (c.relation, c.named, c.before)).collect());

@@ -42,6 +42,12 @@ impl Context {
         Ok(Context(context))
     }
 
+    /// Postgres' own for what lives as long as one message of a client does: here, one job.
+    pub fn of_message(_: &Pg) -> Context {
+        // SAFETY: a plain variable of this process, set when the workspace was made.
+        Context(unsafe { pg_sys::MessageContext })
+    }
+
     pub fn raw(self) -> pg_sys::MemoryContext {
         self.0
     }

@@ -37,7 +37,7 @@ def compare(bench, reader, writer, rounds, seconds):
             target = 0.95 if mode == "on (default)" else None
             report.latency_row(f"audit {mode}", measured, figures["off"] if mode != "off" else None, target, by="per_second")
         report.TRAIL.heading(f"audit trail, updating a row by its key, {connections} connection(s), all cores, median of {rounds} rounds")
-        figures = measure(server, writer, rounds, seconds, WRITE, connections, ("off", "on (default)"))
+        figures = measure(server, writer, rounds, seconds, WRITE, connections, MODES)
         for mode, measured in figures.items():
             results["write", connections, mode] = bench.keep(f"audit {mode} write c{connections}", measured)
             report.latency_row(f"audit {mode}", measured, figures["off"] if mode != "off" else None, by="per_second")

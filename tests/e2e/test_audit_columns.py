@@ -3,6 +3,7 @@
 import getpass
 import hashlib
 import itertools
+import hashlib
 import json
 
 import pytest
@@ -302,7 +303,10 @@ def test_other_encodings(cluster, encoding):
         caller = token_caller(cluster, "writer_direct", database=database, label="plain")
         with Records(cluster, database) as records, caller.line() as client:
             meta = {"io.modelcontextprotocol/clientInfo": {"name": "кошка 😀", "version": "é"}, "traceparent": "日本 ю"}
-            for query in ("insert into t values ('x') /* €uro 日本 😀 é one */", "select 1 /* two € 😀 ю */", "selec € three"):
+            # As most clients write JSON: without escapes of their own.
+            client.send = lambda message: client.send_bytes(json.dumps(message, ensure_ascii=False).encode() + b"\n")
+            queries = ("insert into t values ('x') /* €uro 日本 😀 é one */", "select 1 /* two € 😀 ю */", "selec € three")
+            for query in queries:
                 client.request("tools/call", {"name": "execute_sql", "arguments": {"query": query}, "_meta": meta})
             client.request("tools/call", {"name": "кот 😀", "arguments": {}, "_meta": meta})
             rows = records.wait("method = 'tools/call' and outcome <> 'open'", count=4)
@@ -311,6 +315,9 @@ def test_other_encodings(cluster, encoding):
             # JSON's escapes say what it was.
             for row, text in zip(rows, ("€uro 日本 😀 é one", "two € 😀 ю", "selec € three")):
                 assert text in json.loads(row["arguments"])["query"], row
+                # And the digest is of what came.
+                sent = json.dumps({"query": next(query for query in queries if text in query)}, ensure_ascii=False).encode()
+                assert bytes(row["arguments_digest"]) == hashlib.sha256(sent).digest(), row
             if encoding != "sql_ascii":
                 assert all(row["client"].isascii() and row["trace"].isascii() for row in rows)
                 assert rows[3]["tool"].isascii() and json.loads(f'"{rows[3]["tool"]}"') == "кот 😀"

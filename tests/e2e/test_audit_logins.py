@@ -2,11 +2,12 @@
 
 import http.client
 import itertools
+import json
 import sys
 
 import pytest
 
-from harness.caller import Caller
+from harness.caller import Caller, ToolResult, token_caller
 from harness.clients import bearer
 from harness.records import Records
 from harness.waits import wait_until
@@ -17,6 +18,25 @@ def trail(cluster):
     with Records(cluster) as one:
         yield one.mark()
         one.check()
+
+
+def test_logins_elsewhere_take_no_room(cluster, trail):
+    """Databases that do not exist have no trail: however many are asked for, a refused login to this one has its row."""
+    address = (f"127.0.3.{n}" for n in itertools.count(1))
+
+    def fail(path):
+        client = http.client.HTTPConnection("127.0.0.1", cluster.port, timeout=20, source_address=(next(address), 0))
+        client.request("POST", path, b"{}", {"Content-Type": "application/json", **bearer("mcp_" + "E" * 43)})
+        status = client.getresponse().status
+        client.close()
+        return status
+
+    for _ in range(3):
+        for _ in range(25):
+            assert fail("/mcp/nowhere") in (401, 404, 503)
+        assert fail("/mcp") == 401
+    rows = trail.wait("method = 'login' and peer like '127.0.3.%%'", count=3)
+    assert [row["times"] for row in rows] == [1, 1, 1] and all("unknown" in row["rule"] for row in rows), rows
 
 
 def test_failed_logins(cluster, trail):
@@ -58,3 +78,25 @@ def test_a_storm_of_failed_logins_is_counted(cluster, trail):
 
     wait_until(told, 5, "the refused logins add up to their number")
     assert len(trail.rows("method = 'login' and peer like '127.0.1.%%'")) < 90
+
+
+def test_a_refused_login_leaves_all_characters(cluster):
+    """It may be the first that a database's trail hears of, before anybody knows its encoding."""
+    database = "first_login"
+    cluster.sql(f"create database {database}")
+    try:
+        cluster.install(database)
+        cluster.sql("select mcp.grant_tools('reader_direct')", database=database)
+        stranger = Caller(cluster, bearer("mcp_" + "F" * 43), database=database)
+        assert stranger.rpc("tools/list").status == 401
+        stranger.close()
+        caller = token_caller(cluster, "reader_direct", database=database)
+        with caller.line() as client:
+            client.send = lambda message: client.send_bytes(json.dumps(message, ensure_ascii=False).encode() + b"\n")
+            assert ToolResult(client.call_tool("execute_sql", {"query": "select 'é 😀'"})).value == "é 😀"
+        with Records(cluster, database) as records:
+            records.wait("method = 'login'")
+            assert "é 😀" in records.wait("method = 'tools/call'")[0]["arguments"]
+    finally:
+        cluster.sql("select mcp.drain(%s)", [database])
+        cluster.sql(f"drop database {database} with (force)")

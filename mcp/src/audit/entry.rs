@@ -90,7 +90,8 @@ impl<'a> Entry<'a> {
         if !self.settings.on || !self.request.kind.is_recorded() {
             return Ok(());
         }
-        let journal = self.audit.journal(principal.database, &caller.database, principal.ascii);
+        let journal = self.audit.journal(principal.database, &caller.database);
+        journal.set_ascii(principal.ascii);
         let who = self.audit.who(caller, principal, self.request.client);
         let failing = if self.settings.reads_wait { journal.failing() } else { None };
         self.trail = Some(Trail { journal, who, key: principal.about.audit_key.clone() });
@@ -113,7 +114,7 @@ impl<'a> Entry<'a> {
         if let Some(error) = journal.failing() {
             return Some(Err(error));
         }
-        let kept = Kept::of(self.request.arguments, &ask.recorded, key.as_ref(), self.settings.text_bytes);
+        let kept = Kept::of(self.request.arguments, &ask.recorded, key.as_ref(), self.settings.text_bytes, journal.is_ascii());
         let row = Row { writes: Some(true), xid: Some(ask.xid), ..self.row('i', who, &kept) };
         let intent = journal.intend(&row, who);
         self.intended = true;
@@ -253,7 +254,7 @@ impl<'a> Entry<'a> {
         let facts = self.facts.as_deref();
         // What nobody looked at may hold secrets.
         let recorded = facts.map_or(&nothing, |f| &f.recorded);
-        let kept = Kept::of(self.request.arguments, recorded, key.as_ref(), self.settings.text_bytes);
+        let kept = Kept::of(self.request.arguments, recorded, key.as_ref(), self.settings.text_bytes, journal.is_ascii());
         let (queue_us, answer_us) = self.times();
         let row = Row {
             writes: Some(self.asked),
@@ -293,20 +294,20 @@ struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    fn of(arguments: &'a [u8], recorded: &'a Recorded, key: Option<&Key>, most: usize) -> Kept<'a> {
+    fn of(arguments: &'a [u8], recorded: &'a Recorded, key: Option<&Key>, most: usize, ascii: bool) -> Kept<'a> {
         let (text, whole) = match recorded {
             Recorded::AsIs => (Some(String::from_utf8_lossy(arguments)), true),
             Recorded::Instead(text) => (Some(Cow::Borrowed(text.as_str())), false),
             Recorded::Nothing => (None, false),
         };
-        let cut = text.as_ref().is_some_and(|text| text.len() > most);
+        let changed = ascii && !arguments.is_ascii() || text.as_ref().is_some_and(|text| text.len() > most);
         let text = text.map(|text| match text {
             text if text.len() <= most => text,
             Cow::Borrowed(text) => Cow::Borrowed(text::clip(text, most)),
             Cow::Owned(text) => Cow::Owned(text::clip(&text, most).to_string()),
         });
         let digest = match whole {
-            true => cut.then(|| Sha256::digest(arguments).into()),
+            true => changed.then(|| Sha256::digest(arguments).into()),
             // A short secret would be found by trying arguments until their digest is the same.
             false => key.map(|key| key.digest(arguments)),
         };

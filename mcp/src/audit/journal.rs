@@ -10,27 +10,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::Pace;
 use super::batch::{Batch, Refusal, Waiter};
 use super::intent::{End, Intent, Left};
 use super::row::{Clock, Row};
 use super::who::Who;
-use super::{Pace, unwritten};
 use crate::error::CallError;
 use crate::host::Host;
-use crate::keepers::{Keepers, Unanswered};
-use crate::types::{JobKind, Written};
+use crate::keepers::Keepers;
+use crate::types::JobKind;
 
 mod delivery;
+mod task;
 mod upkeep;
-
-use delivery::tell;
 
 /// How long rows that nobody waits for are collected: with the time to write them, they are at most 200 ms behind.
 const COLLECT: Duration = Duration::from_millis(120);
 /// Rows that go out at once, in bytes: the keeper has other work, too.
 const LARGE: usize = 1 << 20;
+/// Callers that go out at once: of some thousand bytes each at the most, and of as many names as they like.
+const MANY: usize = 500;
 /// What is kept while nothing can be written, in bytes. Beyond, reads are dropped and counted.
 const MOST: usize = 64 << 20;
 /// Between two attempts to write a batch.
@@ -61,6 +62,8 @@ struct State {
     flushed: bool,
     /// The last attempt to seal failed.
     unsealed: bool,
+    /// The last attempt to settle failed.
+    unsettling: bool,
     dropped: u64,
     dropped_since: Option<SystemTime>,
     /// Intents on disk whose calls run, and those whose calls were lost.
@@ -83,7 +86,8 @@ pub struct Health {
 pub struct Journal {
     database: u32,
     name: Arc<str>,
-    ascii: bool,
+    /// The database has no place for all characters, as far as that is known.
+    ascii: AtomicBool,
     keepers: Arc<Keepers>,
     host: Arc<dyn Host>,
     pace: Arc<Pace>,
@@ -96,11 +100,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub fn start(database: u32, name: Arc<str>, ascii: bool, keepers: Arc<Keepers>, host: Arc<dyn Host>, pace: Arc<Pace>) -> Arc<Journal> {
+    pub fn start(database: u32, name: Arc<str>, keepers: Arc<Keepers>, host: Arc<dyn Host>, pace: Arc<Pace>) -> Arc<Journal> {
         let journal = Arc::new(Journal {
             database,
             name,
-            ascii,
+            ascii: AtomicBool::new(true),
             keepers,
             host,
             pace,
@@ -116,6 +120,15 @@ impl Journal {
     /// Its database was dropped, and it with it.
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    /// Whether characters beyond ASCII become escapes, which is so until somebody who knows the database's encoding calls.
+    pub fn is_ascii(&self) -> bool {
+        self.ascii.load(Ordering::Relaxed)
+    }
+
+    pub fn set_ascii(&self, ascii: bool) {
+        self.ascii.store(ascii, Ordering::Relaxed);
     }
 
     pub fn name(&self) -> &str {
@@ -142,19 +155,34 @@ impl Journal {
         }
     }
 
+    /// The batch that is being filled goes out as it is.
+    fn turn(&self, state: &mut State) {
+        let State { pending, clock, full, .. } = state;
+        pending.close(clock, self.is_ascii());
+        full.push_back(std::mem::take(pending));
+        self.wake.notify_one();
+    }
+
+    /// No room for rows that nobody waits for: counts so many instead.
+    fn is_full(&self, state: &mut State, rows: u64) -> bool {
+        let full = state.full.len() * LARGE > MOST;
+        if full {
+            state.dropped += rows;
+            state.dropped_since.get_or_insert_with(SystemTime::now);
+        }
+        full
+    }
+
     fn add(&self, state: &mut State, row: &Row, who: Option<&Arc<Who>>) {
         if state.pending.lines.len() >= LARGE {
-            let State { pending, clock, full, .. } = state;
-            pending.close(clock, self.ascii);
-            full.push_back(std::mem::take(pending));
-            self.wake.notify_one();
+            self.turn(state);
         }
         let now = Instant::now();
         if let Some(who) = who {
             tell_who(state, who);
         }
         let State { pending, clock, .. } = state;
-        pending.push(row, clock, self.ascii);
+        pending.push(row, clock, self.is_ascii());
         if state.since.is_none() {
             state.since = Some(now);
             self.wake.notify_one();
@@ -171,9 +199,7 @@ impl Journal {
     /// Has a row written within the next moments. The receiver hears when it is on disk, where one is asked for.
     pub fn note(&self, row: &Row, who: &Arc<Who>, wait: bool) -> Option<oneshot::Receiver<()>> {
         let mut state = self.lock();
-        if state.full.len() * LARGE > MOST {
-            state.dropped += 1;
-            state.dropped_since.get_or_insert_with(SystemTime::now);
+        if self.is_full(&mut state, 1) {
             return None;
         }
         self.add(&mut state, row, Some(who));
@@ -189,6 +215,12 @@ impl Journal {
     /// Counts refusals; like ones within a short time become one row.
     pub fn refuse(&self, who: &Arc<Who>, refusal: Refusal, at: SystemTime, times: u64) {
         let mut state = self.lock();
+        if self.is_full(&mut state, times) {
+            return;
+        }
+        if state.pending.callers.len() >= MANY {
+            self.turn(&mut state);
+        }
         tell_who(&mut state, who);
         state.pending.refuse(refusal, at, times);
         if state.since.is_none() {
@@ -270,110 +302,6 @@ impl Journal {
         state.flushed = state.written == before;
         state.to_seal = !state.flushed;
         self.wake.notify_one();
-    }
-
-    async fn run(self: Arc<Journal>) {
-        // An earlier keeper may have left rows to seal, and a crash intents to settle.
-        let mut seal_at = Some(Instant::now() + self.pace.seal_every());
-        let mut settle_at = Some(Instant::now());
-        let mut settle_all_at: Option<Instant> = None;
-        while !self.is_over() {
-            let now = Instant::now();
-            if self.unsettled.load(Ordering::Relaxed) && settle_at.is_none() {
-                settle_at = Some(now);
-            }
-            let (due, urgent) = {
-                let mut state = self.lock();
-                if std::mem::take(&mut state.flushed) {
-                    (seal_at, settle_all_at) = (None, None);
-                }
-                (state.since.map(|since| since + COLLECT), state.pending.urgent || !state.full.is_empty())
-            };
-            // What has its time comes before rows: those never end under load.
-            if seal_at.is_some_and(|at| at <= now) {
-                seal_at = self.seal().await.then(|| Instant::now() + self.pace.seal_every());
-                continue;
-            }
-            if settle_at.or(settle_all_at).is_some_and(|at| at <= now) {
-                let (settled, again) = self.settle().await;
-                settle_at = again.map(|wait| Instant::now() + wait);
-                settle_all_at = None;
-                if settled {
-                    seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());
-                }
-                continue;
-            }
-            if urgent || due.is_some_and(|due| due <= now) {
-                if self.write().await {
-                    seal_at.get_or_insert_with(|| Instant::now() + self.pace.seal_every());
-                    // The next search for lost intents begins where all were settled.
-                    settle_all_at.get_or_insert_with(|| Instant::now() + SETTLE_ALL);
-                }
-                continue;
-            }
-            match [due, seal_at, settle_at, settle_all_at].into_iter().flatten().min() {
-                Some(at) => tokio::select! {
-                    () = sleep_until(at) => {}
-                    () = self.wake.notified() => {}
-                },
-                None => self.wake.notified().await,
-            }
-        }
-    }
-
-    /// Writes what is pending; returns when it is on disk. `false`: it was not written, and there is nothing to seal.
-    async fn write(&self) -> bool {
-        let (batch, name) = {
-            let mut state = self.lock();
-            state.flushed = false;
-            if state.dropped > 0 {
-                self.add_gap(&mut state);
-            }
-            let batch = match state.full.pop_front() {
-                Some(full) => full,
-                None => {
-                    state.since = None;
-                    let State { pending, clock, .. } = &mut *state;
-                    pending.close(clock, self.ascii);
-                    std::mem::take(pending)
-                }
-            };
-            (batch, self.pace.batch_name())
-        };
-        if batch.rows == 0 {
-            tell(batch.waiters);
-            return false;
-        }
-        let message = batch.message(name);
-        loop {
-            let error = match self.keepers.work(self.database, &self.name, JobKind::Audit, &message).await {
-                Ok(payload) => match serde_json::from_slice(&payload) {
-                    Ok(Written::From(first)) => {
-                        self.written(batch, first);
-                        return true;
-                    }
-                    Ok(Written::Standby) => {
-                        self.to_log(batch);
-                        return false;
-                    }
-                    Err(_) => unwritten("the keeper's answer could not be read"),
-                },
-                Err(Unanswered::Dropped) => {
-                    self.over.store(true, Ordering::Relaxed);
-                    self.discard(batch, &unwritten("the database was dropped"));
-                    return false;
-                }
-                Err(Unanswered::NotInstalled(error)) => {
-                    // There is no trail to write to any more, and none that was.
-                    self.discard(batch, &error);
-                    return false;
-                }
-                Err(Unanswered::Failed(error)) => unwritten(&error.message),
-                Err(Unanswered::Lost) => unwritten("the keeper process was lost"),
-            };
-            self.fail(&batch, error);
-            sleep(RETRY).await;
-        }
     }
 }
 

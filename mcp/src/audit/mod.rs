@@ -34,7 +34,7 @@ use crate::error::{CallError, Kind};
 use crate::host::Host;
 use crate::keepers::Keepers;
 
-/// Failed logins that are recorded in a second; further ones are only counted, with the next that is.
+/// Failed logins that are recorded in a second, over all databases; further ones are only counted, with the next that is.
 const LOGINS_PER_SECOND: u64 = 10;
 
 /// The settings of the trail.
@@ -78,9 +78,8 @@ struct Logins {
     /// The second that they are counted in, and how many there were.
     second: u64,
     count: u64,
-    /// Those that have no row of their own yet, and one of them.
-    beyond: u64,
-    example: Option<Caller>,
+    /// Those that have no row of their own yet, and one of them, by database.
+    beyond: HashMap<u32, (u64, Caller)>,
 }
 
 pub struct Audit {
@@ -104,12 +103,12 @@ impl Audit {
         self.pace.seal_every_ms.store(u64::try_from(settings.seal_every.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn journal(&self, database: u32, name: &Arc<str>, ascii: bool) -> Arc<Journal> {
+    fn journal(&self, database: u32, name: &Arc<str>) -> Arc<Journal> {
         let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
         if journals.get(&database).is_some_and(|journal| journal.is_over()) {
             journals.remove(&database);
         }
-        let start = || Journal::start(database, name.clone(), ascii, self.keepers.clone(), self.host.clone(), self.pace.clone());
+        let start = || Journal::start(database, name.clone(), self.keepers.clone(), self.host.clone(), self.pace.clone());
         journals.entry(database).or_insert_with(start).clone()
     }
 
@@ -117,6 +116,11 @@ impl Audit {
         let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
         journals.retain(|_, journal| !journal.is_over());
         journals.iter().map(|(oid, journal)| (*oid, journal.clone())).collect()
+    }
+
+    /// Databases whose trail cannot be written at the moment.
+    pub fn failing(&self) -> usize {
+        self.journals().iter().filter(|(_, journal)| journal.failing().is_some()).count()
     }
 
     /// Has everything written and sealed that was noted so far, of a database or of all.
@@ -147,33 +151,32 @@ impl Audit {
         serde_json::json!({"on": settings.on, "reads": if settings.reads_wait { "sync" } else { "batch" }, "databases": databases})
     }
 
-    /// A credential stood for nobody, or was not served.
+    /// A credential stood for nobody, or was not served. A database that does not exist has no trail.
     pub async fn refused_login(&self, caller: &Caller, rule: &str, settings: &Settings) {
-        if settings.on && self.may_record_login(caller) {
-            self.record_logins(caller, rule, 1).await;
+        if settings.on
+            && let Ok(database) = self.keepers.resolve(&caller.database).await
+            && self.may_record_login(caller, database.oid)
+        {
+            self.record_logins(caller, database.oid, rule, 1);
         }
     }
 
-    /// Records the failed logins that were too many in their second, as one row. To be called every second or so.
-    pub async fn refused_logins(&self) {
-        let (caller, times) = {
-            let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-            (logins.example.take(), std::mem::take(&mut logins.beyond))
-        };
-        if let Some(caller) = caller {
-            self.record_logins(&caller, "failed logins beyond those recorded one by one; the peer is that of one of them", times).await;
+    /// Records the failed logins that were too many in their second, as one row of each database. To be called every second or so.
+    pub fn refused_logins(&self) {
+        let beyond = std::mem::take(&mut self.logins.lock().unwrap_or_else(PoisonError::into_inner).beyond);
+        for (database, (times, caller)) in beyond {
+            self.record_logins(&caller, database, "failed logins beyond those recorded one by one; the peer is that of one of them", times);
         }
     }
 
-    async fn record_logins(&self, caller: &Caller, rule: &str, times: u64) {
-        let Ok(database) = self.keepers.resolve(&caller.database).await else { return };
-        let journal = self.journal(database.oid, &caller.database, true);
+    fn record_logins(&self, caller: &Caller, database: u32, rule: &str, times: u64) {
+        let journal = self.journal(database, &caller.database);
         let who = self.whos.of(caller, None, None);
         let refusal = Refusal { caller: who.id.clone(), method: "login", tool: String::new(), rule: rule.chars().take(500).collect() };
         journal.refuse(&who, refusal, SystemTime::now(), times);
     }
 
-    fn may_record_login(&self, caller: &Caller) -> bool {
+    fn may_record_login(&self, caller: &Caller, database: u32) -> bool {
         let second = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
         if logins.second != second {
@@ -181,8 +184,7 @@ impl Audit {
         }
         logins.count += 1;
         if logins.count > LOGINS_PER_SECOND {
-            logins.beyond += 1;
-            logins.example.get_or_insert_with(|| caller.clone());
+            logins.beyond.entry(database).or_insert_with(|| (0, caller.clone())).0 += 1;
         }
         logins.count <= LOGINS_PER_SECOND
     }

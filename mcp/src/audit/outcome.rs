@@ -13,7 +13,7 @@ pub enum Outcome {
     Timeout,
     /// The client hung up.
     Disconnected,
-    /// By a rule, before anything ran.
+    /// By a rule: no such tool, read only, a limit, no room.
     Refused,
     /// Its process was ended.
     Terminated,

@@ -136,6 +136,7 @@ impl Gateway {
             waiting_calls: scheduler.waiting(),
             open_connections: self.places.taken(),
             max_connections: config.max_connections,
+            failing_trails: self.audit.failing(),
         }
     }
 

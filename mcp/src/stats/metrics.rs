@@ -29,6 +29,8 @@ pub struct Gauges {
     pub waiting_calls: usize,
     pub open_connections: usize,
     pub max_connections: usize,
+    /// Databases whose audit trail cannot be written.
+    pub failing_trails: usize,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Scrape {
         gauge(out, "executors_max", "The setting supabase_mcp.max_executors.", None, &now.max_executors)?;
         gauge(out, "waiting_calls", "Calls that wait for a process.", None, &now.waiting_calls)?;
         gauge(out, "open_connections", "Connections of clients.", None, &now.open_connections)?;
+        gauge(out, "audit_failing", "Databases whose audit trail cannot be written.", None, &now.failing_trails)?;
         gauge(out, "connections_max", "The setting supabase_mcp.max_connections.", None, &now.max_connections)?;
         for (name, help, count) in [
             ("connections", "Connections that clients made.", events.connections),

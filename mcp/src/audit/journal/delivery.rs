@@ -35,7 +35,11 @@ impl Journal {
                 Waiter::Intent(slot) => {
                     let id = first + i64::try_from(place).unwrap_or(0);
                     match slot.written(id) {
-                        Some(end) => self.add_outcome(&mut state, id, slot.at, &end, None),
+                        Some(end) => {
+                            // Open until its outcome is on disk, and nobody else's to settle.
+                            state.running.insert(id);
+                            self.add_outcome(&mut state, id, slot.at, &end, None);
+                        }
                         None => match slot.left() {
                             Some(left) => self.note_left(&mut state, id, left),
                             None => drop(state.running.insert(id)),
@@ -56,7 +60,8 @@ impl Journal {
     /// Whoever waits to begin is told, and new ones need not wait.
     pub(super) fn fail(&self, batch: &Batch, error: CallError) {
         let mut state = self.lock();
-        for waiter in batch.waiters.iter().chain(&state.pending.waiters) {
+        let waiting = state.full.iter().chain([&state.pending]).flat_map(|batch| &batch.waiters);
+        for waiter in batch.waiters.iter().chain(waiting) {
             if let (_, Waiter::Intent(slot)) = waiter {
                 slot.failed(&error);
             }
@@ -75,14 +80,19 @@ impl Journal {
     pub(super) fn discard(&self, batch: Batch, error: &CallError) {
         let mut state = self.lock();
         state.failing = None;
-        state.told.clear();
-        state.running.clear();
-        state.left.clear();
+        self.forget(&mut state);
         for (_, waiter) in batch.waiters {
             if let Waiter::Intent(slot) = waiter {
                 slot.failed(error);
             }
         }
+    }
+
+    /// The trail is no more: its callers and intents are nobody's.
+    pub(super) fn forget(&self, state: &mut State) {
+        state.told.clear();
+        state.running.clear();
+        state.left.clear();
     }
 
     /// A standby has no tables to write to: its log keeps the trail.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Journal, SETTLE, SETTLE_SOON, State};
+use super::{Journal, SETTLE, SETTLE_SOON};
 use crate::host::{Demand, Level};
 use crate::keepers::Unanswered;
 use crate::types::JobKind;
@@ -37,15 +37,23 @@ impl Journal {
         }
     }
 
-    /// Has the keeper give outcomes to intents whose calls were lost: whether it did, and when it is to look again, if some are still to be settled.
+    /// Has the keeper give outcomes to intents whose calls were lost: whether it did, and when it is to look again, if there is more to settle.
     pub(super) async fn settle(&self) -> (bool, Option<Duration>) {
         #[derive(serde::Deserialize)]
         struct Settled {
             settled: i64,
-            oldest_open: Option<i64>,
-            committed: HashMap<i64, bool>,
+            /// Some are still to be settled.
+            open: bool,
+            /// Not all was looked through.
+            more: bool,
+            /// Of those that were asked for, by id, unless they are still to be settled. Null: nobody knows any more.
+            committed: HashMap<i64, Option<bool>>,
         }
         self.unsettled.store(false, Ordering::Relaxed);
+        if self.lock().to_seal {
+            // Outcomes take the next ids. What was written before is sealed from the keeper's memory only while nothing comes between.
+            self.seal().await;
+        }
         let (running, left): (Vec<i64>, HashMap<i64, &str>) = {
             let state = self.lock();
             (state.running.iter().copied().collect(), state.left.iter().map(|(id, left)| (*id, left.outcome.name())).collect())
@@ -53,32 +61,39 @@ impl Journal {
         let question = serde_json::json!({"running": running, "left": left}).to_string().into_bytes();
         match self.keepers.work(self.database, &self.name, JobKind::Settle, &question).await {
             Ok(answer) => match serde_json::from_slice::<Settled>(&answer) {
-                Ok(Settled { settled, oldest_open, committed }) => {
+                Ok(Settled { settled, open, more, committed }) => {
                     let mut state = self.lock();
+                    state.unsettling = false;
                     for (id, committed) in committed {
-                        if let Some(left) = state.left.remove(&id) {
+                        if let (Some(left), Some(committed)) = (state.left.remove(&id), committed) {
                             // Whoever waited may have gone.
                             let _ = left.fate.send(committed);
                         }
                     }
-                    // Those that are not settled come before no later one that is open.
-                    state.left.retain(|id, _| oldest_open.is_some_and(|open| *id >= open));
-                    (settled > 0, oldest_open.is_some_and(|id| !running.contains(&id)).then(|| again(&state)))
+                    let again = if state.left.values().any(|left| !left.fate.is_closed()) { SETTLE_SOON } else { SETTLE };
+                    let again = if more { Duration::ZERO } else { again };
+                    (settled > 0, (more || open || !state.left.is_empty()).then_some(again))
                 }
+                // A standby has nothing to settle.
                 Err(_) => (false, None),
             },
             Err(Unanswered::Dropped) => {
                 self.over.store(true, Ordering::Relaxed);
                 (false, None)
             }
-            Err(Unanswered::NotInstalled(_)) => (false, None),
-            Err(_) => (false, Some(SETTLE)),
+            Err(Unanswered::NotInstalled(_)) => {
+                self.forget(&mut self.lock());
+                (false, None)
+            }
+            Err(Unanswered::Failed(error)) => {
+                if !std::mem::replace(&mut self.lock().unsettling, true) {
+                    let message =
+                        format!("supabase_mcp audit: lost calls of database \"{}\" could not be settled: {}", self.name, error.message);
+                    self.host.demand(Demand::Log { level: Level::Warning, message });
+                }
+                (false, Some(SETTLE))
+            }
+            Err(Unanswered::Lost) => (false, Some(SETTLE)),
         }
     }
-}
-
-/// How soon it is worth to look again for what became of lost calls.
-fn again(state: &State) -> Duration {
-    let awaited = state.left.values().any(|left| !left.fate.is_closed());
-    if awaited { SETTLE_SOON } else { SETTLE }
 }
