@@ -96,6 +96,7 @@ def test_numbers_are_those_of_the_views(site, caller):
     total, answered, queue, run = site.sql("select total_ms, bytes, queue_ms, run_ms from mcp.stat_tools where tool = 'execute_sql'")[0]
     assert samples(found, duration, duration + "_sum", **call) == [pytest.approx(total / 1000)]
     assert samples(found, "supabase_mcp_answer_bytes", **call) == [answered]
+    assert samples(found, "supabase_mcp_rows", **call) == [4]
     assert samples(found, "supabase_mcp_queue_seconds", **call) == [pytest.approx(queue / 1000)]
     assert samples(found, "supabase_mcp_run_seconds", **call) == [pytest.approx(run / 1000)]
 
@@ -111,6 +112,7 @@ def test_gauges_tell_what_is_so_now(site, caller):
     assert samples(found, "supabase_mcp_open_connections")[0] >= 1
     assert samples(found, "supabase_mcp_connections_max") == [1000]
     assert samples(found, "supabase_mcp_waiting_calls") == [0]
+    assert samples(found, "supabase_mcp_audit_failing") == [0]
     assert samples(found, "supabase_mcp_uptime_seconds")[0] > 0
     for name in ("connections", "refused_connections", "refused_logins", "limited_calls", "queue_waits", "queue_full", "queue_timeouts",
                  "no_worker_slot", "evictions", "cold_starts"):

@@ -24,8 +24,10 @@ def test_burst_refusal_and_refill(cluster, form, new_role, limit):
     role = new_role(form)
     caller = token_caller(cluster, role)
     limit(role, calls_per_minute=60, burst=3)
+    counted = cluster.value("select limited_calls from mcp.stat_gateway")
     assert through(caller, 3) == 3
     result = one(caller)
+    assert cluster.value("select limited_calls from mcp.stat_gateway") == counted + 1
     error = result.error
     assert error["kind"] == "limited" and error["sqlstate"] == "53400"
     assert error["limit"] == f'calls_per_minute = 60 (burst 3) for role "{role}"' and error["limit"] in error["message"]

@@ -130,6 +130,7 @@ def test_parallel_queries_take_slots_and_give_them_back(town):
 def test_long_calls_in_all_slots_are_an_error_that_names_the_setting(town):
     """Calls that do not end take whatever slot there is: the next one is told so, and is served when they are gone."""
     holders, refused = [], None
+    before = town.value("select no_worker_slot from mcp.stat_gateway")
     try:
         for caller in town.callers:
             line = caller.line()
@@ -150,6 +151,10 @@ def test_long_calls_in_all_slots_are_an_error_that_names_the_setting(town):
                 break
         error = ToolResult(refused).error
         assert len(holders) > 4 and error["kind"] == "busy" and "max_worker_processes" in error["hint"], error
+        if town.value("select (mcp.status() #>> '{executors,max}')::int") > 8:
+            # Not the pool was full, but the server: whoever runs it is told as well.
+            assert town.value("select no_worker_slot from mcp.stat_gateway") > before
+            assert 'supabase_mcp: {"event":"no_worker_slot"' in town.log()
     finally:
         for line in holders:
             line.close()

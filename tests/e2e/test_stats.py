@@ -55,6 +55,7 @@ def test_calls_are_counted_by_tool(site, direct):
     direct.tool("list_tables", {"schemas": ["shop"]}).data
     assert tool(site, "execute_sql", "database, method, calls, errors, refusals, timeouts, cancellations, terminations") == (
         "postgres", "tools/call", 6, 1, 0, 0, 0, 0)
+    assert tool(site, "execute_sql", "rows") == (5,)
     assert tool(site, "list_tables", "calls, errors") == (1, 0)
     sane = "p50_ms > 0 and p50_ms <= p95_ms and p95_ms <= p99_ms and p99_ms <= max_ms and max_ms <= total_ms and run_ms > 0 and queue_ms >= 0"
     # The rest is the way of the answer.
