@@ -160,7 +160,9 @@ def test_server_wide_concurrency(cluster, settings, new_role):
     first, second = token_caller(cluster, role), token_caller(cluster, role)
     settings(max_concurrent_calls=1)
     with first.line() as client:
-        number = client.start("tools/call", {"name": "execute_sql", "arguments": {"query": "select pg_sleep(60)"}})
+        number = client.start("tools/call", {"name": "execute_sql", "arguments": {"query": "select pg_sleep(60) /* first */"}})
+        # Else it may be the one that is refused.
+        wait_until(lambda: [row for row in cluster.executors() if "/* first */" in (row[5] or "") and row[4] == "active"], 10, "it runs")
         wait_until(lambda: refused(one(second)), 10, "the setting counts")
         assert one(second).error["limit"] == f'supabase_mcp.max_concurrent_calls = 1 for role "{role}"'
         client.notify("notifications/cancelled", {"requestId": number})
