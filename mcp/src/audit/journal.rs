@@ -2,7 +2,7 @@
 //!
 //! Runs on the gateway's runtime thread. While one batch is being written the next one fills: many calls share one flush. A batch that could not be
 //! written is kept and tried again under the same name until the keeper has it, so that nothing is lost or doubled when an answer is.
-//! `delivery` is what happens once it is known what became of a batch.
+//! `task` is that one task, `delivery` what happens once it is known what became of a batch, `upkeep` seals and lost calls.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
