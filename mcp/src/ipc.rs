@@ -24,6 +24,9 @@ pub const MAX_FRAME: usize = 256 * 1024 * 1024;
 /// Pieces below this are copied rather than handed over with the buffer's memory.
 const SHORT: usize = 8 * 1024;
 
+/// Room that is made at once for the rest of a frame.
+const ROOM: usize = 1 << 20;
+
 /// Bytes in front of a frame's body.
 const PREFIX: usize = 5;
 
@@ -63,17 +66,28 @@ pub fn encode(kind: u8, body: &[u8]) -> Vec<u8> {
 
 /// A job or a reply: header and raw bytes in one frame.
 pub fn encode_with_header(kind: u8, header: &impl serde::Serialize, raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(PREFIX + 4 + 128 + raw.len());
+    let mut out = encode_head(kind, header, raw.len(), raw.len());
+    out.extend_from_slice(raw);
+    out
+}
+
+/// A frame up to its raw bytes, of which there will be `length`. `room`: for how many the memory is to last.
+fn encode_head(kind: u8, header: &impl serde::Serialize, length: usize, room: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(PREFIX + 4 + 128 + room);
     out.extend_from_slice(&[0; PREFIX + 4]);
     // A header of plain fields cannot fail to serialise into memory; were it ever to, the receiver refuses the empty header.
     let _ = serde_json::to_writer(&mut out, header);
     let header_length = (out.len() - PREFIX - 4) as u32;
-    out.extend_from_slice(raw);
-    let length = (out.len() - 4) as u32;
+    let length = (out.len() - 4 + length) as u32;
     out[..4].copy_from_slice(&length.to_le_bytes());
     out[4] = kind;
     out[PREFIX..PREFIX + 4].copy_from_slice(&header_length.to_le_bytes());
     out
+}
+
+/// A job up to its arguments, which follow as they are.
+pub fn encode_job_head(job: &Job, length: usize) -> Vec<u8> {
+    encode_head(KIND_JOB, job, length, 0)
 }
 
 pub fn encode_job(job: &Job, arguments: &[u8]) -> Vec<u8> {
@@ -137,6 +151,8 @@ impl Decoder {
             return Err(FrameError::TooLong(length));
         }
         if self.buffer.len() < 4 + length {
+            // For all of it, unless that is very much: not by a little with each piece.
+            self.buffer.reserve((4 + length - self.buffer.len()).min(ROOM));
             return Ok(None);
         }
         let kind = self.buffer[4];
@@ -180,12 +196,14 @@ mod tests {
     #[test]
     fn job_keeps_its_raw_arguments() {
         let job = Job { id: 7, kind: JobKind::Call, tool: "execute_sql".into(), read_only: true, client: "é".into(), ..Job::default() };
+        let arguments = br#"{"query":"select 1"}"#;
         let mut decoder = Decoder::new(1000);
-        decoder.feed(&encode_job(&job, br#"{"query":"select 1"}"#));
+        decoder.feed(&encode_job(&job, arguments));
         let frame = decoder.next_frame().unwrap().unwrap();
         let (header, raw): (Job, _) = split(frame.body).unwrap();
         assert_eq!((header.id, header.tool.as_str(), header.client.as_str()), (7, "execute_sql", "é"));
-        assert_eq!(raw, br#"{"query":"select 1"}"#);
+        assert_eq!(raw, arguments);
+        assert_eq!([encode_job_head(&job, arguments.len()).as_slice(), arguments].concat(), encode_job(&job, arguments));
     }
 
     #[test]

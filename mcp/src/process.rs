@@ -21,6 +21,9 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 /// How often a cancel is repeated until it has ended the call.
 const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
+/// Arguments from this length on, in bytes, are sent by themselves: another call into the kernel costs less than a copy.
+const LONG: usize = 64 * 1024;
+
 /// The process went away, or said something that is not an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
@@ -68,7 +71,11 @@ impl Process {
 
     pub async fn send(&mut self, job: &Job, arguments: &[u8]) -> Result<(), Lost> {
         self.calls += 1;
-        self.stream.write_all(&ipc::encode_job(job, arguments)).await.map_err(|_| Lost::Unsent)
+        if arguments.len() < LONG {
+            return self.stream.write_all(&ipc::encode_job(job, arguments)).await.map_err(|_| Lost::Unsent);
+        }
+        self.stream.write_all(&ipc::encode_job_head(job, arguments.len())).await.map_err(|_| Lost::Unsent)?;
+        self.stream.write_all(arguments).await.map_err(|_| Lost::Unsent)
     }
 
     /// Lets the process go on with what it asked for, or not.

@@ -1,4 +1,4 @@
-//! Two things that are done to texts in several places: cutting them to a length, and writing bytes as hexadecimal digits. Pure.
+//! What is done to texts in several places: cutting them to a length, and bytes as hexadecimal digits. Pure.
 
 /// As much of a text as fits into so many bytes.
 pub fn clip(text: &str, most: usize) -> &str {
@@ -17,4 +17,13 @@ pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     push_hex(&mut text, bytes);
     text
+}
+
+/// The bytes that hexadecimal digits stand for; `None`: that is not what these are.
+pub fn unhex(digits: &str) -> impl Iterator<Item = Option<u8>> {
+    let value = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    digits.as_bytes().chunks(2).map(move |pair| match pair {
+        [high, low] => Some(value(high)? << 4 | value(low)?),
+        _ => None,
+    })
 }

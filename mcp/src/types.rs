@@ -169,7 +169,7 @@ pub enum JobKind {
     Keeper,
     /// When tokens were last used, for the keeper to write down: `mcp._tokens_used(jsonb)`.
     Uses,
-    /// Rows of the audit trail, for the keeper to write down: a [`BatchHead`], a newline, and rows as COPY reads them, without their ids.
+    /// Rows of the audit trail, for the keeper to write down: lines as COPY writes them, without their ids, and a [`BatchHead`] behind the last.
     /// The answer is [`Written`].
     Audit,
     /// `{"running": [ids], "left": {id: outcome}}`: intents whose calls still run, and how those ended that were lost. The keeper gives an outcome to all

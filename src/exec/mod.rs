@@ -17,6 +17,7 @@ mod record;
 mod seals;
 mod sql;
 mod tools;
+mod trail;
 
 use std::time::{Duration, Instant};
 

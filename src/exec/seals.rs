@@ -1,19 +1,20 @@
 //! Writing rows of the audit trail, and sealing them.
 //!
-//! In a keeper process. The digest of a row is taken from the very bytes that are handed to Postgres, and kept here until it is sealed: a row that is
+//! In a keeper process. The digest of a row is taken from the line that its values are taken from, and kept here until it is sealed: a row that is
 //! changed between the two no longer fits its seal. Rows that came otherwise (a purge, outcomes of orphans, those of an earlier keeper) are sealed from the table.
 
 use std::ffi::CStr;
-use std::io::Write;
 
+use mcp::audit::line::{lines, parts};
 use mcp::text::push_hex;
 use mcp::types::{BatchHead, Written};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::trail::Trail;
 use super::{Call, Failure};
 use crate::pg::prepared::Prepared;
-use crate::pg::{PgError, Tx, copy, settings};
+use crate::pg::{PgError, Tx, settings};
 
 /// What mcp._audit_begin does for a batch of which nothing else is to be known; no row for one that was written already.
 const HEAD: &CStr = c"update mcp._audit_head as h set last_id = h.last_id operator(pg_catalog.+) $1, batch = $2, batch_first = h.last_id operator(pg_catalog.+) 1 \
@@ -53,9 +54,9 @@ struct Sealed {
 }
 
 impl Seals {
-    /// Writes a batch: `text` is a head, a newline, and rows without their ids.
+    /// Writes a batch: `text` is lines without their ids, and a head behind the last.
     pub fn write(&mut self, call: &mut Call, mut tx: Tx, text: &str) -> Result<(), Failure> {
-        let (head, rows) = text.split_once('\n').unwrap_or((text, ""));
+        let (rows, head) = parts(text);
         let Ok(batch) = serde_json::from_str::<BatchHead>(head) else {
             return Err(PgError::internal("the batch has no head").into());
         };
@@ -70,18 +71,14 @@ impl Seals {
         };
         let mut digests = Vec::new();
         if new {
-            let mut lines = Vec::with_capacity(rows.len() + 12 * batch.rows as usize);
             digests.reserve_exact(batch.rows as usize);
-            for (id, row) in (first..).zip(rows.split_terminator('\n')) {
-                let start = lines.len();
-                // Writing into memory cannot fail.
-                let _ = write!(lines, "{id}\t{row}");
-                digests.push(Sha256::digest(&lines[start..]).into());
-                lines.push(b'\n');
+            let mut trail = Trail::open(&tx)?;
+            for (id, line) in (first..).zip(lines(rows)) {
+                digests.push(digest(id, line));
+                trail.add(&mut tx, id, line)?;
             }
-            let table = copy::table(&tx, c"_audit")?;
-            let (count, _) = copy::rows(&mut tx, table, lines)?;
-            if count != batch.rows || digests.len() as u64 != batch.rows {
+            trail.close(&mut tx)?;
+            if digests.len() as u64 != batch.rows {
                 return Err(PgError::internal("the batch has another number of rows than it says").into());
             }
         }
@@ -171,4 +168,13 @@ impl Seals {
         }
         sealed.map(drop)
     }
+}
+
+/// Of a row as COPY writes it.
+fn digest(id: i64, line: &str) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(id.to_string());
+    digest.update(b"\t");
+    digest.update(line);
+    digest.finalize().into()
 }

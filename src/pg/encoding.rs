@@ -56,6 +56,13 @@ pub fn init(_: &Pg) -> Result<(), PgError> {
     Ok(())
 }
 
+/// Whether the database stores text in UTF-8 as it is: SQL_ASCII has whatever it is given. In any process that is connected.
+pub fn stores_utf8() -> bool {
+    // SAFETY: set when the process connected, constant since.
+    let server = unsafe { pg_sys::GetDatabaseEncoding() };
+    server == pg_sys::pg_enc::PG_UTF8 as c_int || server == pg_sys::pg_enc::PG_SQL_ASCII as c_int
+}
+
 /// Whether it is the database's encoding. In any process that is connected.
 pub fn is_utf8() -> bool {
     // SAFETY: set when the process connected, constant since.

@@ -8,11 +8,11 @@
 
 pub mod backend;
 pub mod bgw;
-pub mod copy;
 pub mod effects;
 pub mod encoding;
 pub mod error;
 mod ffi;
+mod ffi_rows;
 mod ffi_spi;
 pub mod guc;
 pub mod hook;
@@ -29,6 +29,7 @@ pub mod quit;
 pub mod receiver;
 mod render;
 pub mod report;
+pub mod rows;
 pub mod server;
 pub mod session;
 pub mod settings;

@@ -24,21 +24,21 @@ LATENCY = Table(["", "p50 us", "p99 us", "p99/p50", "calls/s", "beside pgbench",
 TRAIL = Table([*LATENCY.names[:5], "beside off", *LATENCY.names[6:]], LATENCY.widths)
 
 
-def latency_row(name, figures, base=None, target=None, by="p50"):
-    """One row; `by` says what is compared: p50 (a factor, lower is better) or per_second (a share, higher is better)."""
+def latency_row(name, figures, base=None, target=None, by="p50", share=None):
+    """One row; `by` says what is compared: p50 (a factor, lower is better) or per_second (a share, higher is better). `share`: that, if it is known."""
     ratio = met = ""
     goal = ""
-    if base is not None:
-        if by == "p50":
-            value = figures["p50"] / base["p50"]
-            ratio = f"{value:.2f} x"
-            if target:
-                goal, met = f"<= {target:g} x", "ok" if value <= target else "MISSED"
-        else:
-            value = figures["per_second"] / base["per_second"]
-            ratio = f"{value * 100:.0f} %"
-            if target:
-                goal, met = f">= {target * 100:.0f} %", "ok" if value >= target else "MISSED"
+    if share is None and base is not None and by == "per_second":
+        share = figures["per_second"] / base["per_second"]
+    if share is not None:
+        ratio = f"{share * 100:.0f} %"
+        if target:
+            goal, met = f">= {target * 100:.0f} %", "ok" if share >= target else "MISSED"
+    elif base is not None:
+        value = figures["p50"] / base["p50"]
+        ratio = f"{value:.2f} x"
+        if target:
+            goal, met = f"<= {target:g} x", "ok" if value <= target else "MISSED"
     print(LATENCY.line([name, number(figures["p50"]), number(figures["p99"]), f"{figures['p99'] / figures['p50']:.1f}",
                         number(figures["per_second"]), ratio, goal, met]))
 

@@ -83,8 +83,8 @@ impl Batch {
         }
     }
 
-    /// What the keeper is sent: head, newline, rows.
-    pub fn message(&self, name: String) -> Vec<u8> {
+    /// What the keeper is sent: the rows, which leave the batch, and the head behind them, for there are many of the first and they are in place.
+    pub fn message(&mut self, name: String) -> Vec<u8> {
         let mut clock = Clock::default();
         let mut time = |at| {
             let mut text = Vec::new();
@@ -94,9 +94,9 @@ impl Batch {
         let (first, last) = self.span.unwrap_or((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH));
         let callers = self.callers.iter().map(|who| who.json.clone()).collect();
         let head = BatchHead { batch: name, rows: self.rows, first: time(first), last: time(last), callers };
-        let mut message = serde_json::to_vec(&head).unwrap_or_default();
-        message.push(b'\n');
-        message.extend_from_slice(&self.lines);
+        let mut message = std::mem::take(&mut self.lines);
+        // A head of plain fields is always JSON, and has no line's end in it.
+        let _ = serde_json::to_writer(&mut message, &head);
         message
     }
 }

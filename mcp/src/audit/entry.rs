@@ -296,7 +296,8 @@ struct Kept<'a> {
 impl<'a> Kept<'a> {
     fn of(arguments: &'a [u8], recorded: &'a Recorded, key: Option<&Key>, most: usize, ascii: bool) -> Kept<'a> {
         let (text, whole) = match recorded {
-            Recorded::AsIs => (Some(String::from_utf8_lossy(arguments)), true),
+            // They are UTF-8, as a rule, which is found out faster than where they are not.
+            Recorded::AsIs => (Some(str::from_utf8(arguments).map_or_else(|_| String::from_utf8_lossy(arguments), Cow::Borrowed)), true),
             Recorded::Instead(text) => (Some(Cow::Borrowed(text.as_str())), false),
             Recorded::Nothing => (None, false),
         };

@@ -16,7 +16,7 @@ use super::Pace;
 use super::batch::{Batch, Refusal, Waiter};
 use super::intent::{End, Intent, Left};
 use super::row::{Clock, Row};
-use super::who::Who;
+use super::who::{Audience, Who};
 use crate::error::CallError;
 use crate::host::Host;
 use crate::keepers::Keepers;
@@ -28,8 +28,8 @@ mod upkeep;
 
 /// How long rows that nobody waits for are collected: with the time to write them, they are at most 200 ms behind.
 const COLLECT: Duration = Duration::from_millis(120);
-/// Rows that go out at once, in bytes: the keeper has other work, too.
-const LARGE: usize = 1 << 20;
+/// Rows that go out at once, in bytes: the keeper has other work, too. Their memory is less than what the C library gets from the system anew each time.
+const LARGE: usize = 480 * 1024;
 /// Callers that go out at once: of some thousand bytes each at the most, and of as many names as they like.
 const MANY: usize = 500;
 /// What is kept while nothing can be written, in bytes. Beyond, reads are dropped and counted.
@@ -51,8 +51,8 @@ struct State {
     /// When the first row of `pending` came.
     since: Option<Instant>,
     clock: Clock,
-    told: HashSet<String>,
-    told_since: Option<Instant>,
+    /// Who was told of callers, and since when.
+    audience: Option<(Audience, Instant)>,
     /// Why nothing can be written now.
     failing: Option<CallError>,
     standby: bool,
@@ -307,12 +307,9 @@ impl Journal {
 
 /// Has the keeper told who calls, unless it knows.
 fn tell_who(state: &mut State, who: &Arc<Who>) {
-    if state.told_since.is_none_or(|since| since.elapsed() > FORGET_CALLERS) {
-        state.told.clear();
-        state.told_since = Some(Instant::now());
-    }
-    if !state.told.contains(&who.id) {
-        state.told.insert(who.id.clone());
+    let known = state.audience.filter(|(_, since)| since.elapsed() <= FORGET_CALLERS);
+    let (audience, _) = *state.audience.insert(known.unwrap_or_else(|| (Audience::new(), Instant::now())));
+    if who.tell(audience) {
         state.pending.callers.push(who.clone());
     }
 }

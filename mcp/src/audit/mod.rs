@@ -10,6 +10,7 @@ mod entry;
 pub mod hide;
 mod intent;
 mod journal;
+pub mod line;
 mod outcome;
 mod row;
 mod statement;

@@ -1,44 +1,11 @@
-//! One row of the audit trail, as COPY reads it and writes it again: the keeper takes a row's digest from these very bytes.
+//! One row of the audit trail, as COPY writes it: the keeper takes a row's digest from these very bytes.
 //!
-//! Pure. The order of the fields is that of the columns of mcp._audit (sql/70_audit_tables.sql), but for the id, which the keeper gives.
+//! Pure. The order of the fields is that of `line::COLUMNS`. `line` reads what is written here.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
-use serde_json::{Map, Value};
-
-/// Columns behind the id.
-pub const COLUMNS: [&str; 28] = [
-    "at",
-    "kind",
-    "caller",
-    "intent",
-    "method",
-    "tool",
-    "request",
-    "trace",
-    "arguments",
-    "arguments_bytes",
-    "arguments_digest",
-    "queryid",
-    "writes",
-    "outcome",
-    "sqlstate",
-    "rule",
-    "times",
-    "rows",
-    "bytes",
-    "changed",
-    "wal_bytes",
-    "queue_us",
-    "run_us",
-    "answer_us",
-    "xid",
-    "committed",
-    "objects",
-    "ended",
-];
 
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
@@ -192,28 +159,43 @@ impl Line<'_> {
 
 /// As COPY writes a text. No text of a database holds NUL.
 pub fn append_text(out: &mut Vec<u8>, text: &str, ascii: bool) {
-    let plain = |b: &u8| *b >= 0x20 && *b != b'\\' && (!ascii || *b < 0x80) || matches!(b, 1..=7 | 0xe..=0x1f);
-    if text.as_bytes().iter().all(plain) {
+    if ascii && !text.is_ascii() {
+        text.chars().for_each(|c| append_ascii(out, c));
+        return;
+    }
+    // All bytes are looked at, so that many are at once.
+    if !text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'\\')) {
         out.extend_from_slice(text.as_bytes());
         return;
     }
-    for c in text.chars() {
-        match c {
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\u{8}' => out.extend_from_slice(b"\\b"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\u{b}' => out.extend_from_slice(b"\\v"),
-            '\u{c}' => out.extend_from_slice(b"\\f"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\0' => out.extend_from_slice(b"\\\\u0000"),
-            c if ascii && !c.is_ascii() => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    // Writing into memory cannot fail.
-                    let _ = write!(out, "\\\\u{unit:04x}");
-                }
+    for byte in text.bytes() {
+        append_byte(out, byte);
+    }
+}
+
+fn append_byte(out: &mut Vec<u8>, byte: u8) {
+    match byte {
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        8 => out.extend_from_slice(b"\\b"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        0xb => out.extend_from_slice(b"\\v"),
+        0xc => out.extend_from_slice(b"\\f"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        0 => out.extend_from_slice(b"\\\\u0000"),
+        byte => out.push(byte),
+    }
+}
+
+/// A character of a text that is to be ASCII.
+fn append_ascii(out: &mut Vec<u8>, c: char) {
+    match u8::try_from(c) {
+        Ok(byte) if byte.is_ascii() => append_byte(out, byte),
+        _ => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing into memory cannot fail.
+                let _ = write!(out, "\\\\u{unit:04x}");
             }
-            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 }
@@ -236,7 +218,9 @@ impl Clock {
         out.extend_from_slice(self.text.as_bytes());
         let micros = since.subsec_micros();
         if micros > 0 {
-            let digits = format!("{micros:06}");
+            // Six digits behind a one, which goes: those of a number have no zeros in front.
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(1_000_000 + micros).get(1..).unwrap_or_default();
             out.push(b'.');
             out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
         }
@@ -244,47 +228,10 @@ impl Clock {
     }
 }
 
-/// A row as a JSON object, without what is null: for a server whose tables cannot be written.
-pub fn to_json(line: &str) -> Map<String, Value> {
-    let fields = line.split('\t').zip(COLUMNS);
-    fields.filter(|(field, _)| *field != "\\N").map(|(field, column)| (column.to_string(), value(&unescape(field), column))).collect()
-}
-
-fn value(text: &str, column: &str) -> Value {
-    let fallback = || Value::from(text);
-    match column {
-        "writes" | "committed" => Value::from(text == "t"),
-        "changed" | "objects" => serde_json::from_str(text).unwrap_or_else(|_| fallback()),
-        "intent" | "arguments_bytes" | "queryid" | "times" | "rows" | "bytes" | "wal_bytes" | "queue_us" | "run_us" | "answer_us"
-        | "xid" => text.parse::<i64>().map_or_else(|_| fallback(), Value::from),
-        _ => fallback(),
-    }
-}
-
-fn unescape(field: &str) -> String {
-    let mut out = String::with_capacity(field.len());
-    let mut chars = field.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => out.push(match chars.next() {
-                Some('b') => '\u{8}',
-                Some('t') => '\t',
-                Some('n') => '\n',
-                Some('v') => '\u{b}',
-                Some('f') => '\u{c}',
-                Some('r') => '\r',
-                Some(other) => other,
-                None => '\\',
-            }),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::line::COLUMNS;
     use std::time::Duration;
 
     fn line(row: &Row, ascii: bool) -> String {
@@ -304,10 +251,6 @@ mod tests {
         assert_eq!(fields.len(), COLUMNS.len());
         assert_eq!(fields[0], "1970-01-01 00:00:01.5+00");
         assert_eq!(fields[5], "a\\tb\\nc\\\\d\\r\\v\\f\\b\\\\u0000\u{1}");
-        let json = to_json(text.trim_end_matches('\n'));
-        assert_eq!(json["tool"], hostile.replace('\0', "\\u0000"));
-        assert_eq!((&json["times"], &json["writes"], &json["kind"]), (&Value::from(7), &Value::from(true), &Value::from("r")));
-        assert!(!json.contains_key("rule"));
     }
 
     #[test]

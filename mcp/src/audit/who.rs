@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::value::RawValue;
@@ -28,6 +29,20 @@ pub struct Who {
     authentication: &'static str,
     client: Option<String>,
     origin: Arc<str>,
+    /// The last of the audiences that were told of this caller.
+    told: AtomicU64,
+}
+
+/// Those who have to be told who a row is about: a keeper, as long as it is known to remember. None is like another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audience(u64);
+
+impl Audience {
+    /// One that nobody has told anything.
+    pub fn new() -> Audience {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Audience(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 #[derive(Default)]
@@ -57,6 +72,11 @@ impl Whos {
 }
 
 impl Who {
+    /// Notes that it is told who this is. `false`: it has been told.
+    pub fn tell(&self, audience: Audience) -> bool {
+        self.told.swap(audience.0, Ordering::Relaxed) != audience.0
+    }
+
     fn is(&self, caller: &Caller, principal: Option<&Arc<Principal>>, client: Option<&str>) -> bool {
         // The principal that is kept cannot be another one at the same address.
         self.principal.as_ref().map(Arc::as_ptr) == principal.map(Arc::as_ptr)
@@ -109,6 +129,7 @@ impl Who {
             authentication,
             client: client.map(str::to_string),
             origin: caller.origin.clone(),
+            told: AtomicU64::new(0),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use super::{Journal, State};
 use crate::audit::batch::{Batch, Waiter};
-use crate::audit::row::{Row, to_json};
+use crate::audit::line::{lines, to_json};
+use crate::audit::row::Row;
 use crate::audit::unwritten;
 use crate::error::CallError;
 use crate::host::{Demand, Level};
@@ -26,7 +27,7 @@ impl Journal {
         state.written += batch.rows;
         if first < state.next_id {
             // It is another trail than before: the extension was made anew, and knows nobody.
-            state.told.clear();
+            state.audience = None;
             state.pending.callers.extend(batch.callers);
         }
         state.next_id = first + i64::try_from(batch.rows).unwrap_or(0);
@@ -90,22 +91,22 @@ impl Journal {
 
     /// The trail is no more: its callers and intents are nobody's.
     pub(super) fn forget(&self, state: &mut State) {
-        state.told.clear();
+        state.audience = None;
         state.running.clear();
         state.left.clear();
     }
 
     /// A standby has no tables to write to: its log keeps the trail.
-    pub(super) fn to_log(&self, batch: Batch) {
+    pub(super) fn to_log(&self, batch: Batch, message: &[u8]) {
         {
             let mut state = self.lock();
             (state.standby, state.failing) = (true, None);
             // Whoever called is told with each batch: lines of a log are read one by one.
-            state.told.clear();
+            state.audience = None;
         }
         let callers: HashMap<&str, serde_json::Value> =
             batch.callers.iter().map(|who| (who.id.as_str(), serde_json::from_str(who.json.get()).unwrap_or_default())).collect();
-        for line in String::from_utf8_lossy(&batch.lines).lines() {
+        for line in lines(&String::from_utf8_lossy(message)) {
             let mut record = to_json(line);
             if let Some(caller) = record.get("caller").and_then(|c| c.as_str()).and_then(|id| callers.get(id)) {
                 let caller = caller.clone();

@@ -66,7 +66,7 @@ impl Journal {
 
     /// Writes what is pending; returns when it is on disk. `false`: it was not written, and there is nothing to seal.
     async fn write(&self) -> bool {
-        let (batch, name) = {
+        let (mut batch, name) = {
             let mut state = self.lock();
             state.flushed = false;
             if state.dropped > 0 {
@@ -96,7 +96,7 @@ impl Journal {
                         return true;
                     }
                     Ok(Written::Standby) => {
-                        self.to_log(batch);
+                        self.to_log(batch, &message);
                         return false;
                     }
                     Err(_) => unwritten("the keeper's answer could not be read"),
