@@ -15,7 +15,7 @@ use crate::config;
 use crate::pg::identity::Identity;
 use crate::pg::query::Workspace;
 use crate::pg::timeout::Deadline;
-use crate::pg::{Pg, PgError, Tx, guc, report};
+use crate::pg::{Pg, PgError, Tx, report};
 
 /// A question takes well under a millisecond; one that waits this long is behind a lock, and its caller with it.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -33,8 +33,6 @@ pub struct Keeper {
 
 impl Keeper {
     pub fn new(pg: &Pg, identity: Identity) -> Result<Keeper, PgError> {
-        // What it copies into the trail is in the database's encoding.
-        guc::speak_own_encoding(pg)?;
         Ok(Keeper { identity, workspace: Workspace::new(pg)?, seals: Seals::default(), payload: Vec::new() })
     }
 

@@ -52,7 +52,9 @@ impl Trail {
         let day = line.get(..10).ok_or_else(unreadable)?;
         if day != self.day {
             self.end_of_day(tx)?;
-            let partition = rows::table(tx, &format!("_audit_{}", day.replace('-', "")))?;
+            // Not as if there were no trail: mcp._audit_begin makes it, when the batch is tried again.
+            let missing = |_| PgError::new("55000", "the partition of the day is missing");
+            let partition = rows::table(tx, &format!("_audit_{}", day.replace('-', ""))).map_err(missing)?;
             self.target = Some(Target::open(tx, self.table, partition, &self.rows)?);
             self.day = day.to_string();
         }

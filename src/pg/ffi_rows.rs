@@ -12,6 +12,9 @@ unsafe extern "C-unwind" {
     pub fn GetCurrentCommandId(used: bool) -> CommandId;
     pub fn table_slot_create(relation: Relation, list: *mut *mut List) -> *mut TupleTableSlot;
 
+    // catalog/partition.h
+    pub fn get_partition_parent(partition: Oid, even_if_detached: bool) -> Oid;
+
     // executor/executor.h, executor/tuptable.h
     pub fn CreateExecutorState() -> *mut EState;
     pub fn FreeExecutorState(state: *mut EState);

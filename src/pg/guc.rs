@@ -30,13 +30,6 @@ pub fn set_application_name(pg: &Pg, name: &str) -> Result<(), PgError> {
     set(pg, c"application_name", &name, pg_sys::GucSource::PGC_S_CLIENT)
 }
 
-/// Text goes to and from this process in the database's own encoding, whatever the settings say for clients.
-pub fn speak_own_encoding(pg: &Pg) -> Result<(), PgError> {
-    // SAFETY: a static string.
-    let name = unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_owned();
-    set(pg, c"client_encoding", &name, pg_sys::GucSource::PGC_S_OVERRIDE)
-}
-
 /// Defines a setting that `SHOW` masks, for superusers too, and `pg_settings` leaves out.
 pub fn define_hidden(name: &'static CStr, short: &'static CStr, long: &'static CStr, setting: &'static GucSetting<Option<CString>>) {
     let flags = GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL;

@@ -1,7 +1,7 @@
 //! Adding many rows at once to a table of our own, from values in memory: what COPY does once it has read its input.
 //!
-//! In the keeper, as the bootstrap superuser. Must not be given a table with triggers, defaults or constraints that matter: nothing of the kind is run
-//! or checked here. Indexes are kept up.
+//! In the keeper, as the bootstrap superuser. Must not be given a table with triggers, defaults or constraints that matter, nor rows beyond the bounds of
+//! their partition: nothing of the kind is run or checked here. Indexes are kept up.
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -112,7 +112,18 @@ pub struct Target {
     state: *mut pg_sys::EState,
     /// Made as they are needed.
     slots: [*mut pg_sys::TupleTableSlot; AT_A_TIME],
+    multi_insert: MultiInsert,
 }
+
+/// Of a table access method.
+type MultiInsert = unsafe extern "C-unwind" fn(
+    pg_sys::Relation,
+    *mut *mut pg_sys::TupleTableSlot,
+    i32,
+    pg_sys::CommandId,
+    i32,
+    *mut pg_sys::BulkInsertStateData,
+);
 
 impl Target {
     /// Takes the lock on the whole table that any INSERT takes, and one on the partition. It must have the columns of `rows`.
@@ -123,16 +134,17 @@ impl Target {
                 ffi::PushActiveSnapshot(ffi::GetTransactionSnapshot());
                 let whole = ffi::table_open(table, pg_sys::RowExclusiveLock as i32);
                 let relation = ffi::table_open(partition, pg_sys::RowExclusiveLock as i32);
-                if !(*(*relation).rd_rel).relispartition || !has_columns(relation, rows.types) {
+                if !is_partition(relation, table) || !has_columns(relation, rows.types) {
                     return None;
                 }
+                let multi_insert = (*(*relation).rd_tableam).multi_insert?;
                 let state = ffi_rows::CreateExecutorState();
                 let info = ffi_rows::target(relation);
                 ffi_rows::ExecOpenIndices(info, false);
-                Some(Target { whole, relation, info, state, slots: [std::ptr::null_mut(); AT_A_TIME] })
+                Some(Target { whole, relation, info, state, slots: [std::ptr::null_mut(); AT_A_TIME], multi_insert })
             })
         }?;
-        target.ok_or_else(|| PgError::new("55000", "a table is not the partition that it was made as"))
+        target.ok_or_else(|| PgError::new("55000", "a partition of the audit trail is not as it was made"))
     }
 
     /// Adds rows, which are gone from `rows` then.
@@ -142,7 +154,6 @@ impl Target {
         // which lie in `memory` while they are read: the table has a copy.
         unsafe {
             attempt(|| {
-                let Some(multi_insert) = (*(*self.relation).rd_tableam).multi_insert else { return };
                 let memory = aligned(&rows.memory);
                 let command = ffi_rows::GetCurrentCommandId(true);
                 for part in rows.values.chunks(AT_A_TIME * width) {
@@ -153,7 +164,7 @@ impl Target {
                         }
                         fill(*slot, row, memory);
                     }
-                    multi_insert(self.relation, self.slots.as_mut_ptr(), count as i32, command, 0, std::ptr::null_mut());
+                    (self.multi_insert)(self.relation, self.slots.as_mut_ptr(), count as i32, command, 0, std::ptr::null_mut());
                     for slot in self.slots.iter().take(count) {
                         ffi_rows::insert_index_entries(self.info, *slot, self.state);
                     }
@@ -180,6 +191,20 @@ impl Target {
                 ffi::CommandCounterIncrement();
             })
         }
+    }
+}
+
+/// A plain table, and a partition of `table`: somebody may have put another one in its place.
+///
+/// # Safety
+/// In a transaction; an open relation. May raise a Postgres error.
+unsafe fn is_partition(relation: pg_sys::Relation, table: Oid) -> bool {
+    // SAFETY: the descriptor lives with the relation; a plain table has an access method.
+    unsafe {
+        let about = (*relation).rd_rel;
+        (*about).relkind as u8 == pg_sys::RELKIND_RELATION
+            && (*about).relispartition
+            && ffi_rows::get_partition_parent((*relation).rd_id, false) == table
     }
 }
 

@@ -28,7 +28,7 @@ mod upkeep;
 
 /// How long rows that nobody waits for are collected: with the time to write them, they are at most 200 ms behind.
 const COLLECT: Duration = Duration::from_millis(120);
-/// Rows that go out at once, in bytes: the keeper has other work, too. Their memory is less than what the C library gets from the system anew each time.
+/// Rows that go out at once, in bytes: the keeper has other work, too, and would get the memory for more from the system anew each time.
 const LARGE: usize = 480 * 1024;
 /// Callers that go out at once: of some thousand bytes each at the most, and of as many names as they like.
 const MANY: usize = 500;
