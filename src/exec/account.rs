@@ -10,13 +10,15 @@ use mcp::types::{Facts, Recorded};
 use super::{Call, Failure, progress};
 use crate::pg::effects::{self, Touched};
 use crate::pg::identity::Identity;
-use crate::pg::{Mode, Pg, PgError, Tx};
+use crate::pg::{Mode, Pg, PgError, Tx, durability};
 
 /// What a call has come to so far.
 #[derive(Default)]
 pub(super) struct Account {
     /// Rows in the answer.
     pub rows: u64,
+    /// It has an intent.
+    asked: bool,
     /// Time that the call waited for permission.
     waited: Duration,
     touched: Touched,
@@ -63,6 +65,7 @@ impl Call<'_> {
         let recorded = self.account.recorded.as_ref().unwrap_or(&Recorded::Nothing);
         let word = permission.ask(tx.pg(), self.job, xid, recorded)?;
         self.account.waited += begun.elapsed();
+        self.account.asked = true;
         word.map_err(Failure::new)
     }
 
@@ -70,6 +73,10 @@ impl Call<'_> {
     pub(super) fn finish(&mut self, tx: Tx) -> Result<(), Failure> {
         self.account.touched = effects::touched(&tx)?;
         let writes = tx.mode() == Mode::ReadWrite;
+        if self.account.asked {
+            // The gateway holds the answer back until the outcome is on disk, which stands behind this commit in the log.
+            durability::leave_to_later_commit(&tx)?;
+        }
         tx.finish()?;
         if writes {
             progress::committed();

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::trail::Trail;
 use super::{Call, Failure};
 use crate::pg::prepared::Prepared;
-use crate::pg::{PgError, Tx, settings};
+use crate::pg::{PgError, Tx, durability};
 
 /// What mcp._audit_begin does for a batch of which nothing else is to be known; no row for one that was written already.
 const HEAD: &CStr = c"update mcp._audit_head as h set last_id = h.last_id operator(pg_catalog.+) $1, batch = $2, batch_first = h.last_id operator(pg_catalog.+) 1 \
@@ -94,7 +94,7 @@ impl Seals {
     /// The id of a batch's first row, where nothing else is to be done for it: its day is the day of the batch before, and everybody in it is known. That
     /// is most of them, and calls wait for each. `None`: mcp._audit_begin is to look at it.
     fn next_ids(&mut self, tx: &mut Tx, batch: &BatchHead) -> Result<Option<i64>, PgError> {
-        let usual = batch.callers.is_empty() && !self.day.is_empty() && batch.day() == self.day && settings::commits_are_flushed(tx);
+        let usual = batch.callers.is_empty() && !self.day.is_empty() && batch.day() == self.day && durability::waits_for_disk(tx);
         if !usual {
             return Ok(None);
         }

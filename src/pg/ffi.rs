@@ -134,7 +134,13 @@ unsafe extern "C-unwind" {
     pub fn on_proc_exit(callback: unsafe extern "C-unwind" fn(c_int, Datum), argument: Datum);
     pub fn proc_exit(code: c_int) -> !;
 
-    // utils/guc.h
+    // utils/guc.h, utils/guc_tables.h
+    #[cfg(feature = "pg15")]
+    pub fn get_guc_variables() -> *mut *mut config_generic;
+    #[cfg(feature = "pg15")]
+    pub fn GetNumConfigOptions() -> c_int;
+    #[cfg(not(feature = "pg15"))]
+    pub fn find_option(name: *const c_char, create_placeholders: bool, skip_errors: bool, level: c_int) -> *mut config_generic;
     pub fn SetConfigOption(name: *const c_char, value: *const c_char, context: GucContext::Type, source: GucSource::Type);
     pub fn set_config_option(
         name: *const c_char,

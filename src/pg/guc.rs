@@ -43,8 +43,8 @@ unsafe extern "C-unwind" fn mask() -> *const c_char {
     c"********".as_ptr()
 }
 
-/// A number that a setting has until the transaction ends, whoever may set it otherwise.
-pub fn set_local(_: &Tx, name: &'static CStr, value: u64) -> Result<(), PgError> {
+/// What a setting is until the transaction ends, whoever may set it otherwise.
+pub fn set_local(_: &Tx, name: &'static CStr, value: impl ToString) -> Result<(), PgError> {
     let value = CString::new(value.to_string()).unwrap_or_default();
     // SAFETY: inside a transaction; both strings are copied. The caller's own RESET finds a setting that only a superuser may change, and
     // RESET ALL comes too late for what reads this one.

@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod bgw;
+pub mod durability;
 pub mod effects;
 pub mod encoding;
 pub mod error;

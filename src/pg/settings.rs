@@ -163,9 +163,3 @@ pub fn statement_timeout_ms(_: &Pg) -> i32 {
     // SAFETY: a plain variable of this process.
     unsafe { pg_sys::StatementTimeout }
 }
-
-/// Whether a commit of this process waits until it is on disk.
-pub fn commits_are_flushed(_: &Tx) -> bool {
-    // SAFETY: a plain variable of this process; 0 is off.
-    unsafe { pg_sys::synchronous_commit != 0 }
-}
