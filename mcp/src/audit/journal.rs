@@ -179,7 +179,7 @@ impl Journal {
         }
         let now = Instant::now();
         if let Some(who) = who {
-            tell_who(state, who);
+            tell_who(state, who, now);
         }
         let State { pending, clock, .. } = state;
         pending.push(row, clock, self.is_ascii());
@@ -221,10 +221,11 @@ impl Journal {
         if state.pending.callers.len() >= MANY {
             self.turn(&mut state);
         }
-        tell_who(&mut state, who);
+        let now = Instant::now();
+        tell_who(&mut state, who, now);
         state.pending.refuse(refusal, at, times);
         if state.since.is_none() {
-            state.since = Some(Instant::now());
+            state.since = Some(now);
             self.wake.notify_one();
         }
     }
@@ -306,9 +307,9 @@ impl Journal {
 }
 
 /// Has the keeper told who calls, unless it knows.
-fn tell_who(state: &mut State, who: &Arc<Who>) {
-    let known = state.audience.filter(|(_, since)| since.elapsed() <= FORGET_CALLERS);
-    let (audience, _) = *state.audience.insert(known.unwrap_or_else(|| (Audience::new(), Instant::now())));
+fn tell_who(state: &mut State, who: &Arc<Who>, now: Instant) {
+    let known = state.audience.filter(|(_, since)| now.saturating_duration_since(*since) <= FORGET_CALLERS);
+    let (audience, _) = *state.audience.insert(known.unwrap_or_else(|| (Audience::new(), now)));
     if who.tell(audience) {
         state.pending.callers.push(who.clone());
     }

@@ -21,7 +21,7 @@ pub use intent::{End, Intent};
 pub use outcome::{Finished, Outcome};
 pub use statement::statement;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -86,7 +86,8 @@ struct Logins {
 pub struct Audit {
     keepers: Arc<Keepers>,
     host: Arc<dyn Host>,
-    journals: Mutex<HashMap<u32, Arc<Journal>>>,
+    /// By the OID of the database. There are few, and each call looks for its own.
+    journals: Mutex<BTreeMap<u32, Arc<Journal>>>,
     whos: Whos,
     pace: Arc<Pace>,
     logins: Mutex<Logins>,
@@ -106,11 +107,14 @@ impl Audit {
 
     fn journal(&self, database: u32, name: &Arc<str>) -> Arc<Journal> {
         let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
-        if journals.get(&database).is_some_and(|journal| journal.is_over()) {
-            journals.remove(&database);
+        if let Some(journal) = journals.get(&database)
+            && !journal.is_over()
+        {
+            return journal.clone();
         }
-        let start = || Journal::start(database, name.clone(), self.keepers.clone(), self.host.clone(), self.pace.clone());
-        journals.entry(database).or_insert_with(start).clone()
+        let journal = Journal::start(database, name.clone(), self.keepers.clone(), self.host.clone(), self.pace.clone());
+        journals.insert(database, journal.clone());
+        journal
     }
 
     fn journals(&self) -> Vec<(u32, Arc<Journal>)> {

@@ -46,27 +46,37 @@ impl Audience {
 }
 
 #[derive(Default)]
+struct Known {
+    by_content: HashMap<u64, Arc<Who>>,
+    /// Whoever called calls again, as a rule: found without a hash.
+    last: Option<Arc<Who>>,
+}
+
+#[derive(Default)]
 pub struct Whos {
-    known: Mutex<HashMap<u64, Arc<Who>>>,
+    known: Mutex<Known>,
     hasher: RandomState,
 }
 
 impl Whos {
     /// `principal` is `None` where the credential stands for nobody.
     pub fn of(&self, caller: &Caller, principal: Option<&Arc<Principal>>, client: Option<&str>) -> Arc<Who> {
-        let authentication = authentication(caller);
-        let key = self.hasher.hash_one((principal.map(Arc::as_ptr), authentication, client, &caller.origin));
+        let is = |who: &&Arc<Who>| who.is(caller, principal, client);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(who) = known.get(&key)
-            && who.is(caller, principal, client)
-        {
+        if let Some(who) = known.last.as_ref().filter(is) {
             return who.clone();
         }
-        if known.len() >= MOST {
-            known.clear();
-        }
-        let who = Arc::new(Who::new(caller, principal, client));
-        known.insert(key, who.clone());
+        let key = self.hasher.hash_one((principal.map(Arc::as_ptr), authentication(caller), client, &caller.origin));
+        let found = known.by_content.get(&key).filter(is).cloned();
+        let who = found.unwrap_or_else(|| {
+            let who = Arc::new(Who::new(caller, principal, client));
+            if known.by_content.len() >= MOST {
+                known.by_content.clear();
+            }
+            known.by_content.insert(key, who.clone());
+            who
+        });
+        known.last = Some(who.clone());
         who
     }
 }
