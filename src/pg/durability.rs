@@ -22,13 +22,14 @@ pub fn waits_for_disk(_: &Tx) -> bool {
 /// commit's flush is this one's, too, and there is one flush instead of two.
 ///
 /// Everything stays as it is where somebody has set `synchronous_commit`, in a file, for a role, for a database or in the call itself, and where commits
-/// wait for replicas: the other commit may not wait as long.
+/// wait for replicas, or may by settings that this process has not read yet: the other commit may not wait as long.
 pub fn leave_to_later_commit(tx: &Tx) -> Result<(), PgError> {
     // SAFETY: plain variables of this process; the setting's record lives as long.
     let free = unsafe {
         let setting = setting(tx)?;
         let replicas = !pg_sys::SyncRepStandbyNames.is_null() && *pg_sys::SyncRepStandbyNames != 0;
-        !setting.is_null() && (*setting).source == pg_sys::GucSource::PGC_S_DEFAULT && !replicas
+        let unread = (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0;
+        !setting.is_null() && (*setting).source == pg_sys::GucSource::PGC_S_DEFAULT && !replicas && !unread
     };
     if free { guc::set_local(tx, SETTING, "off") } else { Ok(()) }
 }

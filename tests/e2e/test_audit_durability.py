@@ -1,13 +1,13 @@
 """When a recorded change reaches the disk: with its outcome, in one flush, unless somebody has said how commits are to wait."""
 
 import itertools
-import time
 
 import pytest
 
 from harness.caller import ToolResult, token_caller
 from harness.cluster import Cluster, server_major
 from harness.records import Records
+from harness.sessions import Session
 from harness.waits import wait_until
 
 _numbers = itertools.count(1)
@@ -25,6 +25,9 @@ create role changer login;
 grant select, insert on item, seen to changer;
 select mcp.grant_tools('changer', write => true);
 """
+
+# They begin anew when they are needed.
+END_PROCESSES = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where backend_type in ('supabase_mcp executor', 'supabase_mcp keeper')"
 
 
 @pytest.fixture(scope="module")
@@ -54,34 +57,26 @@ def at_commit(site, caller, before=""):
 
 
 def flushes(site):
-    """Of the log, so far. Processes tell their numbers once a second."""
+    """Of the log, so far. A process tells its numbers now and then, and when it ends."""
+    site.sql(END_PROCESSES)
     if server_major() >= 18:
         return site.value("select sum(fsyncs)::bigint from pg_stat_io where object = 'wal'")
     return site.value("select wal_sync from pg_stat_wal")
 
 
-def settled_flushes(site):
-    """The same once it stands still."""
-    last = [flushes(site), time.monotonic()]
-
-    def still():
-        now = flushes(site)
-        if now != last[0]:
-            last[:] = now, time.monotonic()
-        return time.monotonic() - last[1] > 2.5
-    wait_until(still, 20, "the count of flushes stands still")
-    return last[0]
-
-
-def test_a_change_and_its_outcome_are_one_flush(site, changer):
-    """With the intent there are two; each of them is waited for. A third one would be of the change alone."""
-    calls = 150
-    at_commit(site, changer)
-    before = settled_flushes(site)
+@pytest.mark.parametrize("setting,each", [(None, 2), ("on", 3)], ids=["its outcome's", "its own"])
+def test_a_change_is_in_one_flush_with_its_outcome(site, changer, setting, each):
+    """With the intent there are two; each of them is waited for. A commit that waits by itself is a third one."""
+    calls = 100
+    # The server's own flushes: some while all of this lasts, however slow it is.
+    site.configure(wal_writer_delay="10s", supabase_mcp__audit_seal_interval="60s", synchronous_commit=setting)
+    wait_until(lambda: at_commit(site, changer) == (setting or "off"), 10, "the settings are read")
+    before = flushes(site)
     for _ in range(calls):
         at_commit(site, changer)
-    added = settled_flushes(site) - before
-    assert 2 * calls <= added < 2.6 * calls, f"{added} flushes of {calls} calls"
+    added = flushes(site) - before
+    site.configure(wal_writer_delay=None, supabase_mcp__audit_seal_interval=None, synchronous_commit=None)
+    assert each * calls <= added < (each + 0.6) * calls, f"{added} flushes of {calls} calls"
 
 
 def test_only_recorded_calls_leave_it_to_their_outcome(site, changer):
@@ -120,27 +115,54 @@ def test_what_a_call_has_set_holds(site, changer, how, value):
     assert at_commit(site, changer) == "off"
 
 
-def test_replicas_are_waited_for(site, changer):
+@pytest.fixture
+def replicas(site):
+    """Commits wait for one that there is not, once this is called; those of the trail do not, so that it is the call's own that is seen to wait."""
+    site.sql("alter role postgres set synchronous_commit = local")
+    site.sql(END_PROCESSES)
+
+    def wanted():
+        site.configure(synchronous_standby_names="nobody")
+        wait_until(site.waits_for_replicas, 15, "commits wait for a replica")
+    yield wanted
+    site.configure(synchronous_standby_names=None)
+    site.sql("alter role postgres reset synchronous_commit")
+    site.sql(END_PROCESSES)
+
+
+def commit_waits(site, number):
+    """The call is committed but for a replica."""
+    waits = "select pid from pg_stat_activity where wait_event = 'SyncRep' and backend_type = 'supabase_mcp executor'"
+    wait_until(lambda: site.sql(waits), 10, "the commit waits for a replica")
+    assert not site.sql("select n from item where n = %s", [number])
+
+
+def start(line, query):
+    return line.start("tools/call", {"name": "execute_sql", "arguments": {"query": query}})
+
+
+def test_replicas_are_waited_for(site, changer, replicas):
     """There the commit itself waits: the trail does not wait for them as long."""
     assert at_commit(site, changer) == "off"
-    site.configure(synchronous_standby_names="nobody")
-    try:
-        number = next(_numbers)
-        line = changer.line()
-        waits = "select pid from pg_stat_activity where wait_event = 'SyncRep' and backend_type = 'supabase_mcp executor'"
-        # The checkpointer tells processes to wait, some time after the settings were read.
-        deadline = time.monotonic() + 15
-        while True:
-            call = line.start("tools/call", {"name": "execute_sql", "arguments": {"query": f"insert into item values ({number})"}})
-            reached = wait_until(lambda: site.sql(waits) or site.value("select true from item where n = %s", [number]), 10, "the commit")
-            if reached is not True:
-                break
-            assert time.monotonic() < deadline, "no commit waits for a replica"
-            line.finish(call)
-            number = next(_numbers)
-        assert not site.sql("select from item where n = %s", [number])
-    finally:
-        site.configure(synchronous_standby_names=None)
+    replicas()
+    line, number = changer.line(), next(_numbers)
+    call = start(line, f"insert into item values ({number})")
+    commit_waits(site, number)
+    site.configure(synchronous_standby_names=None)
     assert not ToolResult(line.finish(call)).is_error
     line.close()
     assert site.value("select at_commit from seen where n = %s", [number]) == "on"
+
+
+def test_replicas_are_waited_for_by_calls_that_began_before(site, changer, replicas):
+    """They have not read the settings that ask for it."""
+    line, number = changer.line(), next(_numbers)
+    with Session(site) as holder:
+        holder.run("select pg_advisory_lock(42)")
+        call = start(line, f"insert into item values ({number}); select pg_advisory_xact_lock(42)")
+        wait_until(lambda: site.sql("select pid from pg_locks where locktype = 'advisory' and not granted"), 10, "the call runs")
+        replicas()
+    commit_waits(site, number)
+    site.configure(synchronous_standby_names=None)
+    assert not ToolResult(line.finish(call)).is_error
+    line.close()

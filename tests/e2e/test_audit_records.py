@@ -237,24 +237,11 @@ def test_terminated(cluster, reader, writer, trail, mark, number, kind):
     assert not there(cluster, number)
 
 
-def waits_for_replicas(cluster):
-    """Whether commits wait by now: the checkpointer tells them to, some time after the settings were read."""
-    with cluster.connect() as connection:
-        connection.execute("set synchronous_commit = on")
-        pid = connection.info.backend_pid
-        connection.pgconn.send_query(b"select pg_logical_emit_message(true, 'test', 'committed')")
-        begun = "select state, wait_event from pg_stat_activity where pid = %s and query ~ 'emit_message'"
-        seen = wait_until(lambda: [one for one in cluster.sql(begun, [pid]) if one[0] == "idle" or one[1] == "SyncRep"], 10, "a commit")
-        cluster.sql("select pg_terminate_backend(%s, 5000)", [pid])
-        connection.pgconn.finish()
-    return seen[0][1] == "SyncRep"
-
-
 @pytest.fixture
 def no_replica(cluster):
     """Commits that ask for a replica wait for ever."""
     cluster.configure(synchronous_commit="local", synchronous_standby_names="nobody")
-    wait_until(lambda: waits_for_replicas(cluster), 10, "commits wait for a replica")
+    wait_until(cluster.waits_for_replicas, 10, "commits wait for a replica")
     yield
     cluster.configure(synchronous_commit=None, synchronous_standby_names=None)
 

@@ -36,7 +36,7 @@ def run(cluster, block, user):
         for statement in re.sub(r" *--[^\n]*", "", block).split(";\n"):
             if statement.strip():
                 cursor = connection.execute(statement.encode())
-                rows = cursor.fetchall() if cursor.description else []
+                rows = cursor.fetchall() if cursor.description is not None else []
                 tokens += [value for row in rows for value in row if str(value).startswith("mcp_")]
     return [Caller(cluster, bearer(token)) for token in tokens]
 

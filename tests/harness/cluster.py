@@ -175,7 +175,7 @@ class Cluster:
             cursor = connection.execute(query, parameters)
             while cursor.nextset():
                 pass
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
 
     def value(self, query, parameters=None, **options):
         return self.sql(query, parameters, **options)[0][0]
@@ -205,6 +205,18 @@ class Cluster:
         return self.sql(
             "select pid, usename, datname, application_name, state, query from pg_stat_activity"
             " where backend_type = 'supabase_mcp executor' order by backend_start")
+
+    def waits_for_replicas(self):
+        """Whether commits wait for replicas by now: the checkpointer tells them to, some time after the settings were read."""
+        with self.connect() as connection:
+            connection.execute("set synchronous_commit = on")
+            pid = connection.info.backend_pid
+            connection.pgconn.send_query(b"select pg_logical_emit_message(true, 'test', 'committed')")
+            begun = "select state, wait_event from pg_stat_activity where pid = %s and query ~ 'emit_message'"
+            seen = wait_until(lambda: [one for one in self.sql(begun, [pid]) if one[0] == "idle" or one[1] == "SyncRep"], 10, "a commit")
+            self.sql("select pg_terminate_backend(%s, 5000)", [pid])
+            connection.pgconn.finish()
+        return seen[0][1] == "SyncRep"
 
     def install(self, database="postgres"):
         self.sql("create extension supabase_mcp", database=database)

@@ -33,7 +33,7 @@ class Records:
             self.connection = self.cluster.connect(self.database, row_factory=dict_row)
         try:
             cursor = self.connection.execute(query, parameters)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
         except OperationalError:
             self.close()
             raise

@@ -12,7 +12,7 @@ READABLE = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"]
 def as_role(cluster, role, text, parameters=None, database="postgres"):
     with cluster.connect(database=database, user=role) as connection:
         cursor = connection.execute(text, parameters)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if cursor.description is not None else []
 
 
 def access(cluster, role=None, reader="auditor"):

@@ -10,6 +10,8 @@ import threading
 from .caller import ToolResult
 
 TABLE = "entry"
+# What an error says of a call whose changes are not there.
+NOT_KEPT = ("nothing of the call was kept", "Nothing of it was committed")
 SETUP = f"""
 create schema load;
 create table load.{TABLE} (n bigint primary key, via text not null, at timestamptz not null default clock_timestamp());
@@ -110,6 +112,11 @@ def compare(records, writers, below=2**60):
     assert not ok - set(data), f"outcome ok without its change: {sorted(ok - set(data))[:10]}"
     assert not told - set(data), f"answered ok without its change: {sorted(told - set(data))[:10]}"
     assert not told - ok, f"answered ok without the outcome ok: {[intents.get(n) for n in sorted(told - ok)[:5]]}"
+    for n, answer in writers.answers.items():
+        if isinstance(answer, dict) and n < below:
+            said = f"{answer.get('message')} {answer.get('hint')}"
+            assert "done and committed" not in said or n in data, f"told that it is committed, and it is not: {n} {answer}"
+            assert not any(words in said for words in NOT_KEPT) or n not in data, f"told that nothing is committed, and it is: {n} {answer}"
     assert kept == set(data), f"committed in one and not the other: {[(n, intents.get(n)) for n in sorted(kept ^ set(data))[:5]]}"
     for row in intents.values():
         status = records.sql("select mcp._audit_xact(%s::text::xid8) as status", [row["xid"]])[0]["status"]

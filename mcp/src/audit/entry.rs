@@ -203,8 +203,8 @@ impl<'a> Entry<'a> {
                 Ok(Ok(true)) => Some(error::committed()),
                 // A process that had last words has said so itself.
                 Ok(Ok(false)) => error.filter(|_| self.lost).map(not_committed),
-                Ok(Err(_)) => None,
-                Err(_) => Some(uncertain(true)),
+                // Its trail is gone, or it took too long. What an ended process said of its commit may not be on disk.
+                Ok(Err(_)) | Err(_) => Some(uncertain(true)),
             };
         }
         let bytes = answer.payload.len() as u64;
