@@ -18,7 +18,7 @@ pub(super) struct Account {
     /// Rows in the answer.
     pub rows: u64,
     /// It has an intent.
-    asked: bool,
+    intended: bool,
     /// Time that the call waited for permission.
     waited: Duration,
     touched: Touched,
@@ -65,15 +65,16 @@ impl Call<'_> {
         let recorded = self.account.recorded.as_ref().unwrap_or(&Recorded::Nothing);
         let word = permission.ask(tx.pg(), self.job, xid, recorded)?;
         self.account.waited += begun.elapsed();
-        self.account.asked = true;
-        word.map_err(Failure::new)
+        word.map_err(Failure::new)?;
+        self.account.intended = true;
+        Ok(())
     }
 
     /// Ends the transaction after a success.
     pub(super) fn finish(&mut self, tx: Tx) -> Result<(), Failure> {
         self.account.touched = effects::touched(&tx)?;
         let writes = tx.mode() == Mode::ReadWrite;
-        if self.account.asked {
+        if self.account.intended {
             // The gateway holds the answer back until the outcome is on disk, which stands behind this commit in the log.
             durability::leave_to_later_commit(&tx)?;
         }

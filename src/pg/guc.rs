@@ -43,11 +43,11 @@ unsafe extern "C-unwind" fn mask() -> *const c_char {
     c"********".as_ptr()
 }
 
-/// What a setting is until the transaction ends, whoever may set it otherwise.
+/// What a setting is until the transaction ends. While statements of a caller are still to come, for settings that only a superuser may change: his RESET is
+/// refused then.
 pub fn set_local(_: &Tx, name: &'static CStr, value: impl ToString) -> Result<(), PgError> {
     let value = CString::new(value.to_string()).unwrap_or_default();
-    // SAFETY: inside a transaction; both strings are copied. The caller's own RESET finds a setting that only a superuser may change, and
-    // RESET ALL comes too late for what reads this one.
+    // SAFETY: inside a transaction; both strings are copied. RESET ALL comes too late for what reads the limits of a call.
     unsafe {
         attempt(|| {
             ffi::set_config_option(

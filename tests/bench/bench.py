@@ -2,7 +2,7 @@
 
 Owns what is measured and in which order; measure.py takes the figures, report.py prints them. One connection is measured with
 every process on one core, for otherwise most of what is seen is the other core waking up. BENCH_SECONDS (default 3) is the time
-of one measurement, but for the reads beside the trail, which take a second each; there are about 300. The figures also go to target/bench.json.
+of one measurement, but for two seconds at the most where modes or connections take turns in many rounds; there are about 280. The figures also go to target/bench.json.
 """
 
 import json
