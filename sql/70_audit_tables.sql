@@ -104,7 +104,9 @@ create table mcp._audit_head (
     last_id bigint not null,
     settled_id bigint not null,
     batch text,
-    batch_first bigint
+    batch_first bigint,
+    batch_before text,
+    batch_before_first bigint
 );
 comment on table mcp._audit_head is 'How far the trail has come; whoever writes to it holds this row';
 comment on column mcp._audit_head.only_row is 'There is one row';
@@ -112,6 +114,8 @@ comment on column mcp._audit_head.last_id is 'Id of the last row';
 comment on column mcp._audit_head.settled_id is 'No intent up to this id lacks its outcome';
 comment on column mcp._audit_head.batch is 'The gateway''s name for the batch that was written last: it comes again when the answer was lost';
 comment on column mcp._audit_head.batch_first is 'Id of the first row of that batch';
+comment on column mcp._audit_head.batch_before is 'The gateway''s name for the batch before it: up to two are on their way at a time';
+comment on column mcp._audit_head.batch_before_first is 'Id of the first row of that one';
 insert into mcp._audit_head (last_id, settled_id) values (0, 0);
 
 create table mcp._audit_seals (

@@ -63,12 +63,12 @@ declare
     known record;
     first_id bigint;
 begin
-    select h.batch, h.batch_first into strict known from mcp._audit_head h for update;
-    if known.batch = head ->> 'batch' then
-        return jsonb_build_array(known.batch_first, false);
+    select h.batch, h.batch_first, h.batch_before, h.batch_before_first into strict known from mcp._audit_head h for update;
+    if head ->> 'batch' in (known.batch, known.batch_before) then
+        return jsonb_build_array(case head ->> 'batch' when known.batch then known.batch_first else known.batch_before_first end, false);
     end if;
     first_id := mcp._audit_begin((head ->> 'rows')::bigint, head -> 'callers', (head ->> 'first')::timestamptz, (head ->> 'last')::timestamptz);
-    update mcp._audit_head h set batch = head ->> 'batch', batch_first = first_id;
+    update mcp._audit_head h set batch = head ->> 'batch', batch_first = first_id, batch_before = known.batch, batch_before_first = known.batch_first;
     return jsonb_build_array(first_id, true);
 end
 $$;

@@ -20,6 +20,10 @@ use crate::process::Process;
 use crate::types::{Form, Job, JobKind, Outcome, Reply};
 use crate::uses::Batch;
 
+mod turn;
+
+pub use turn::{Keeper, Turn};
+
 /// A question takes well under a millisecond; a keeper that needs this long is stuck behind a lock.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -88,11 +92,6 @@ pub enum Unanswered {
     Lost,
 }
 
-struct Keeper {
-    database_name: String,
-    process: tokio::sync::Mutex<Option<Process>>,
-}
-
 pub struct Keepers {
     host: Arc<dyn Host>,
     children: Arc<Children>,
@@ -129,9 +128,8 @@ impl Keepers {
 
     /// Asks the keeper of `database`; starts it if need be. The answer comes with the moment at which it was true.
     pub async fn ask(&self, database: u32, name: &str, question: &serde_json::Value) -> Result<(Facts, u64), CallError> {
-        let new = || Arc::new(Keeper { database_name: name.to_string(), process: tokio::sync::Mutex::default() });
-        let keeper = self.lock().entry(database).or_insert_with(new).clone();
-        let mut process = keeper.process.lock().await;
+        let keeper = self.keeper(database, name);
+        let mut process = keeper.process().await;
         if process.as_ref().is_none_or(|p| !p.is_alive()) {
             *process = Some(self.children.start(database, 0, Form::Keeper).await?);
         }
@@ -154,35 +152,36 @@ impl Keepers {
         databases.await.map_or(true, |databases| databases.iter().any(|(_, d)| d.oid == database))
     }
 
-    /// Has the keeper of `database` do a piece of work; starts it if need be. Returns what it answered.
-    pub async fn work(&self, database: u32, name: &str, kind: JobKind, arguments: &[u8]) -> Result<Vec<u8>, Unanswered> {
-        let new = || Arc::new(Keeper { database_name: name.to_string(), process: tokio::sync::Mutex::default() });
-        let keeper = self.lock().entry(database).or_insert_with(new).clone();
-        let mut process = keeper.process.lock().await;
+    /// The keeper of `database`.
+    pub fn keeper(&self, database: u32, name: &str) -> Arc<Keeper> {
+        self.lock().entry(database).or_insert_with(|| Arc::new(Keeper::new(database, name))).clone()
+    }
+
+    /// Waits until nobody else asks this keeper; starts it if need be.
+    pub async fn turn<'a>(&self, keeper: &'a Keeper) -> Result<Turn<'a>, Unanswered> {
+        let mut process = keeper.process().await;
         if process.as_ref().is_none_or(|p| !p.is_alive()) {
-            match self.children.start(database, 0, Form::Keeper).await {
+            match self.children.start(keeper.database, 0, Form::Keeper).await {
                 Ok(started) => *process = Some(started),
-                Err(error) if self.exists(database).await => return Err(Unanswered::Failed(error.into())),
+                Err(error) if self.exists(keeper.database).await => return Err(Unanswered::Failed(error.into())),
                 Err(_) => return Err(Unanswered::Dropped),
             }
         }
-        let job = Job { id: self.children.tick(), kind, ..Job::default() };
-        let Some((reply, payload)) = exchange(&mut process, &job, arguments).await else { return Err(Unanswered::Lost) };
-        if reply.outcome == Outcome::Ok {
-            return Ok(payload);
-        }
-        let error = not_installed(name, &payload);
-        Err(if error.sqlstate.as_deref() == Some(NOT_INSTALLED) {
-            Unanswered::NotInstalled(error)
-        } else {
-            Unanswered::Failed(error::from_payload(&payload).unwrap_or(error))
-        })
+        Ok(Turn::new(keeper, process))
+    }
+
+    /// Has the keeper of `database` do a piece of work; starts it if need be. Returns what it answered.
+    pub async fn work(&self, database: u32, name: &str, kind: JobKind, arguments: &[u8]) -> Result<Vec<u8>, Unanswered> {
+        let keeper = self.keeper(database, name);
+        let mut turn = self.turn(&keeper).await?;
+        turn.send(self.children.tick(), kind, arguments).await;
+        turn.receive().await
     }
 
     /// Has the keeper of `database` write down when tokens were last used. `false`: there is no keeper, and none is started for this.
     pub async fn note_uses(&self, database: u32, uses: &Batch) -> bool {
         let Some(keeper) = self.lock().get(&database).cloned() else { return false };
-        let mut process = keeper.process.lock().await;
+        let mut process = keeper.process().await;
         if !process.as_ref().is_some_and(Process::is_alive) {
             return false;
         }
@@ -270,6 +269,15 @@ async fn exchange(process: &mut Option<Process>, job: &Job, arguments: &[u8]) ->
 fn lost() -> CallError {
     CallError::new(Kind::Unavailable, "the database could not be asked who this is")
         .hint("Try again shortly; the server log has the cause.")
+}
+
+/// The answer to a job that was not done.
+fn failed(name: &str, payload: &[u8]) -> Unanswered {
+    let error = not_installed(name, payload);
+    match error.sqlstate.as_deref() {
+        Some(NOT_INSTALLED) => Unanswered::NotInstalled(error),
+        _ => Unanswered::Failed(error::from_payload(payload).unwrap_or(error)),
+    }
 }
 
 /// What a failed question means: mostly that the extension is not there.

@@ -17,8 +17,10 @@ use crate::pg::prepared::Prepared;
 use crate::pg::{PgError, Tx, durability};
 
 /// What mcp._audit_begin does for a batch of which nothing else is to be known; no row for one that was written already.
-const HEAD: &CStr = c"update mcp._audit_head as h set last_id = h.last_id operator(pg_catalog.+) $1, batch = $2, batch_first = h.last_id operator(pg_catalog.+) 1 \
-                    where coalesce(h.batch operator(pg_catalog.<>) $2, true) and h.last_id operator(pg_catalog.=) $3 returning h.batch_first";
+const HEAD: &CStr = c"update mcp._audit_head as h set last_id = h.last_id operator(pg_catalog.+) $1, batch = $2, batch_first = h.last_id operator(pg_catalog.+) 1, \
+                    batch_before = h.batch, batch_before_first = h.batch_first \
+                    where coalesce(h.batch operator(pg_catalog.<>) $2, true) and coalesce(h.batch_before operator(pg_catalog.<>) $2, true) \
+                    and h.last_id operator(pg_catalog.=) $3 returning h.batch_first";
 /// Bytes of each row's digest that a seal keeps, to name the row that does not fit.
 const MARK: usize = 8;
 /// Digests that are kept at the most; beyond, the table is read. Never reached while sealing works.

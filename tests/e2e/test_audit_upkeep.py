@@ -1,4 +1,6 @@
-"""What the audit trail does besides recording: seals that do not wait for a lull, and keepers that do not come back for nothing."""
+"""What the audit trail does besides recording: seals that do not wait for a lull, batches that come twice, and keepers that do not come back for nothing."""
+
+import json
 
 import pytest
 
@@ -35,6 +37,28 @@ def test_a_load_without_end_is_sealed(site):
         caller.close()
     verdict = wait_until(lambda: site.sql("select ok, unsealed_rows from mcp.audit_verify()")[0] == (True, 0), 20, "all is sealed and fits")
     assert verdict
+
+
+def test_a_batch_that_comes_again_is_known(site):
+    """The gateway has two on their way at the most, in whatever order they come again."""
+    time = "2026-11-20 12:00:00+00"
+
+    def begin(name, rows):
+        head = json.dumps({"batch": name, "rows": rows, "first": time, "last": time, "callers": []})
+        return connection.execute("select mcp._audit_begin(%s::jsonb)", [head]).fetchone()[0]
+
+    with site.connect() as connection:
+        last = connection.execute("select last_id from mcp._audit_head").fetchone()[0]
+        assert begin("life-1", 3) == [last + 1, True]
+        assert begin("life-1", 3) == [last + 1, False]
+        assert begin("life-2", 2) == [last + 4, True]
+        for _ in range(2):
+            assert begin("life-1", 3) == [last + 1, False] and begin("life-2", 2) == [last + 4, False]
+        assert begin("life-3", 1) == [last + 6, True]
+        assert begin("life-2", 2) == [last + 4, False] and begin("life-3", 1) == [last + 6, False]
+        assert connection.execute("select last_id from mcp._audit_head").fetchone()[0] == last + 6
+        # Rows with these ids were never added.
+        connection.rollback()
 
 
 def test_a_drained_database_is_left_alone(site):

@@ -2,7 +2,7 @@
 //!
 //! Runs on the gateway's runtime thread. While one batch is being written the next one fills: many calls share one flush. A batch that could not be
 //! written is kept and tried again under the same name until the keeper has it, so that nothing is lost or doubled when an answer is.
-//! `task` is that one task, `delivery` what happens once it is known what became of a batch, `upkeep` seals and lost calls.
+//! `task` is that one task, `writing` the batches on their way, `delivery` what happens once it is known what became of a batch, `upkeep` seals and lost calls.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +25,7 @@ use crate::types::JobKind;
 mod delivery;
 mod task;
 mod upkeep;
+mod writing;
 
 /// How long rows that nobody waits for are collected: with the time to write them, they are at most 200 ms behind.
 const COLLECT: Duration = Duration::from_millis(120);
@@ -45,6 +46,8 @@ const SETTLE_ALL: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct State {
+    /// So many that wait for `pending` are worth a word to the task.
+    enough: usize,
     /// Full batches that wait for their turn, before `pending`.
     full: VecDeque<Batch>,
     pending: Batch,
@@ -190,8 +193,8 @@ impl Journal {
     }
 
     fn hurry(&self, state: &mut State) {
-        if !state.pending.urgent {
-            state.pending.urgent = true;
+        state.pending.urgent = true;
+        if state.pending.waiters.len() >= state.enough {
             self.wake.notify_one();
         }
     }

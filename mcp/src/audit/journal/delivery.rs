@@ -59,14 +59,17 @@ impl Journal {
     }
 
     /// Whoever waits to begin is told, and new ones need not wait.
-    pub(super) fn fail(&self, batch: &Batch, error: CallError) {
+    pub(super) fn fail(&self, batches: &[&Batch], error: CallError) {
         let mut state = self.lock();
-        let waiting = state.full.iter().chain([&state.pending]).flat_map(|batch| &batch.waiters);
-        for waiter in batch.waiters.iter().chain(waiting) {
-            if let (_, Waiter::Intent(slot)) = waiter {
-                slot.failed(&error);
+        let tell = |batch: &Batch| {
+            for (_, waiter) in &batch.waiters {
+                if let Waiter::Intent(slot) = waiter {
+                    slot.failed(&error);
+                }
             }
-        }
+        };
+        batches.iter().copied().chain(&state.full).for_each(tell);
+        tell(&state.pending);
         if state.failing.is_none() {
             let cause = error.detail.as_deref().unwrap_or_default();
             let message = format!(

@@ -6,13 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-use super::delivery::tell;
-use super::{COLLECT, Journal, RETRY, SETTLE_ALL, State};
-use crate::audit::unwritten;
-use crate::keepers::Unanswered;
-use crate::types::{JobKind, Written};
+use super::{COLLECT, Journal, SETTLE_ALL};
 
 impl Journal {
     pub(super) async fn run(self: Arc<Journal>) {
@@ -61,61 +57,6 @@ impl Journal {
                 },
                 None => self.wake.notified().await,
             }
-        }
-    }
-
-    /// Writes what is pending; returns when it is on disk. `false`: it was not written, and there is nothing to seal.
-    async fn write(&self) -> bool {
-        let (mut batch, name) = {
-            let mut state = self.lock();
-            state.flushed = false;
-            if state.dropped > 0 {
-                self.add_gap(&mut state);
-            }
-            let batch = match state.full.pop_front() {
-                Some(full) => full,
-                None => {
-                    state.since = None;
-                    let State { pending, clock, .. } = &mut *state;
-                    pending.close(clock, self.is_ascii());
-                    std::mem::take(pending)
-                }
-            };
-            (batch, self.pace.batch_name())
-        };
-        if batch.rows == 0 {
-            tell(batch.waiters);
-            return false;
-        }
-        let message = batch.message(name);
-        loop {
-            let error = match self.keepers.work(self.database, &self.name, JobKind::Audit, &message).await {
-                Ok(payload) => match serde_json::from_slice(&payload) {
-                    Ok(Written::From(first)) => {
-                        self.written(batch, first);
-                        return true;
-                    }
-                    Ok(Written::Standby) => {
-                        self.to_log(batch, &message);
-                        return false;
-                    }
-                    Err(_) => unwritten("the keeper's answer could not be read"),
-                },
-                Err(Unanswered::Dropped) => {
-                    self.over.store(true, Ordering::Relaxed);
-                    self.discard(batch, &unwritten("the database was dropped"));
-                    return false;
-                }
-                Err(Unanswered::NotInstalled(error)) => {
-                    // There is no trail to write to any more, and none that was.
-                    self.discard(batch, &error);
-                    return false;
-                }
-                Err(Unanswered::Failed(error)) => unwritten(&error.message),
-                Err(Unanswered::Lost) => unwritten("the keeper process was lost"),
-            };
-            self.fail(&batch, error);
-            sleep(RETRY).await;
         }
     }
 }
