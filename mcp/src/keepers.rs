@@ -1,7 +1,7 @@
 //! The keepers: one process per active database that answers who a credential stands for.
 //!
 //! Runs on the gateway's runtime thread. A keeper is started at the first question about its database and leaves after a while without
-//! one, so that it does not stand in the way of DROP DATABASE for ever. One question at a time; the SQL is `mcp._keeper`.
+//! one, so that it does not stand in the way of DROP DATABASE for ever. One asker at a time (`turn`); the SQL of questions is `mcp._keeper`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! One executor or keeper, seen from the gateway: a socket, a process id, one job at a time.
+//! One executor or keeper, seen from the gateway: a socket, a process id, one job at a time for an executor.
 //!
 //! Whoever owns the value owns the process: dropping it closes the socket, and the process leaves by itself. No job is sent twice by
 //! this file; whether a lost one may be tried again is the caller's decision.

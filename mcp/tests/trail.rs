@@ -28,6 +28,8 @@ enum Fault {
     LoseAnswers,
     /// Writes the second alone.
     Refuse,
+    /// The same, but does not wait long for a second.
+    RefuseFirst,
 }
 
 /// The keeper's table.
@@ -39,9 +41,13 @@ struct Trail {
     fault: Option<Fault>,
     /// Those that wait for it.
     held: Vec<String>,
+    /// Ids of callers, and rows of others.
+    callers: Vec<String>,
+    strangers: u64,
 }
 
-static TRAIL: Mutex<Trail> = Mutex::new(Trail { written: Vec::new(), rows: Vec::new(), fault: None, held: Vec::new() });
+static TRAIL: Mutex<Trail> =
+    Mutex::new(Trail { written: Vec::new(), rows: Vec::new(), fault: None, held: Vec::new(), callers: Vec::new(), strangers: 0 });
 
 /// Calls of this tool run at the same time, in two executors.
 static MEETING: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
@@ -56,6 +62,14 @@ impl Trail {
         let (head, text) = read(message);
         if let Some((_, first)) = self.written.iter().rev().take(2).find(|(name, _)| *name == head.batch) {
             return *first;
+        }
+        self.callers
+            .extend(head.callers.iter().map(|who| serde_json::from_str::<Value>(who.get()).unwrap()["id"].as_str().unwrap().to_string()));
+        for row in lines(&text) {
+            let caller = row.split('\t').nth(2).unwrap();
+            if caller != "\\N" && !self.callers.iter().any(|known| known == caller) {
+                self.strangers += 1;
+            }
         }
         let first = self.rows.len() as i64 + 1;
         self.rows.extend(lines(&text).map(str::to_string));
@@ -106,6 +120,10 @@ impl Channel {
         self.next().map(|(_, body)| ipc::split(body).unwrap())
     }
 
+    fn refuse(&mut self, id: u64) {
+        self.reply(id, Outcome::Error, None, &json!({"error": {"kind": "internal", "message": "out of ink", "sqlstate": "53100"}}));
+    }
+
     fn reply(&mut self, id: u64, outcome: Outcome, facts: Option<Facts>, payload: &Value) {
         let reply = Reply { id, outcome, untrusted: false, leaving: false, facts: facts.map(Box::new) };
         self.stream.write_all(&ipc::encode_reply(&reply, payload.to_string().as_bytes())).unwrap();
@@ -141,7 +159,16 @@ fn keeper(mut channel: Channel) {
         match job.kind {
             JobKind::Audit if trail().fault.is_some() => {
                 trail().held.push(read(&question).0.batch);
-                let (second, more) = channel.job().expect("a second batch");
+                let patient = trail().fault != Some(Fault::RefuseFirst);
+                channel.stream.set_read_timeout((!patient).then_some(Duration::from_millis(300))).unwrap();
+                let second = channel.job();
+                channel.stream.set_read_timeout(None).unwrap();
+                let Some((second, more)) = second else {
+                    assert!(!patient, "a second batch");
+                    trail().fault = None;
+                    channel.refuse(job.id);
+                    continue;
+                };
                 assert_eq!(second.kind, JobKind::Audit, "what is sent while a batch is written");
                 trail().held.push(read(&more).0.batch);
                 if !both(&mut channel, (job.id, &question), (second.id, &more)) {
@@ -171,12 +198,13 @@ fn both(channel: &mut Channel, first: (u64, &[u8]), second: (u64, &[u8])) -> boo
         return false;
     }
     for (id, message) in [first, second] {
-        if fault == Fault::Refuse && id == first.0 {
-            channel.reply(id, Outcome::Error, None, &json!({"error": {"kind": "internal", "message": "out of ink", "sqlstate": "53100"}}));
+        let refuses = matches!(fault, Fault::Refuse | Fault::RefuseFirst);
+        if refuses && id == first.0 {
+            channel.refuse(id);
             continue;
         }
         let written = trail().write(message);
-        if fault == Fault::None || fault == Fault::Refuse {
+        if refuses || fault == Fault::None {
             channel.reply(id, Outcome::Ok, None, &json!({"from": written}));
         }
     }
@@ -213,10 +241,14 @@ struct Client(BufReader<UnixStream>);
 
 impl Client {
     fn open(socket: &Path) -> Client {
+        Client::open_as(socket, "t")
+    }
+
+    fn open_as(socket: &Path, name: &str) -> Client {
         let stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut client = Client(BufReader::new(stream));
-        let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": name, "version": "1"}});
         client.ask("initialize", &params);
         writeln!(client.0.get_mut(), "{}", json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).unwrap();
         client
@@ -299,14 +331,22 @@ fn two_batches_are_on_their_way_and_neither_is_lost_or_doubled() {
     until("calls are done again", || one.call("write"));
 
     let before = trail().written.len();
-    let (_, _, done, held) = two_calls(one, two, Fault::Refuse);
+    let (mut one, two, done, held) = two_calls(one, two, Fault::Refuse);
     assert!(!done[0], "its intent was not written");
     until("both are written", || held.iter().all(|name| names_from(before).contains(name)));
     assert_eq!(names_from(before)[0], held[1], "the one that could be written was");
+
+    // The first batch says who its caller is, and the second is his, too: it does not overtake.
+    until("calls are done again", || one.call("write"));
+    drop((one, two));
+    let (one, two) = (Client::open_as(&socket, "new"), Client::open_as(&socket, "new"));
+    let (_, _, done, _) = two_calls(one, two, Fault::RefuseFirst);
+    assert!(!done[0], "its intent was not written");
     until("every intent has its outcome", || {
         let (intents, outcomes) = intents_and_outcomes();
         intents == outcomes
     });
+    assert_eq!(trail().strangers, 0, "nobody is named before the trail says who that is");
     let names = names_from(0);
     assert!(names.iter().all(|name| names.iter().filter(|other| *other == name).count() == 1), "{names:?}");
     let _ = std::fs::remove_dir_all(std::env::current_dir().unwrap());

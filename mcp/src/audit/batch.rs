@@ -34,6 +34,8 @@ pub struct Batch {
     refusals: HashMap<Refusal, (SystemTime, u64)>,
     /// Somebody waits.
     pub urgent: bool,
+    /// Somebody waits for all batches before it as well: they come first.
+    pub last: bool,
 }
 
 /// Refusals that are alike are one row.

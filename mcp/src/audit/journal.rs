@@ -46,8 +46,10 @@ const SETTLE_ALL: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct State {
-    /// So many that wait for `pending` are worth a word to the task.
+    /// So many that wait for `pending` are worth a word to the task; none are while two batches are on their way.
     enough: usize,
+    /// Batches that left `full` and `pending`, and are not done with.
+    taken: u64,
     /// Full batches that wait for their turn, before `pending`.
     full: VecDeque<Batch>,
     pending: Batch,
@@ -278,10 +280,11 @@ impl Journal {
             if state.failing.is_some() {
                 return;
             }
-            (!state.pending.is_empty() || !state.full.is_empty() || state.since.is_some()).then(|| {
+            (!state.pending.is_empty() || !state.full.is_empty() || state.since.is_some() || state.taken > 0).then(|| {
                 let (sender, written) = oneshot::channel();
                 let end = state.pending.rows;
                 state.pending.waiters.push((end, Waiter::Written(sender)));
+                state.pending.last = true;
                 self.hurry(&mut state);
                 written
             })

@@ -71,7 +71,8 @@ impl Turn<'_> {
         self.sent.push_back(id);
         let Some(process) = self.process.as_mut() else { return };
         let sent = timeout_at(self.deadline, process.send(&Job { id, kind, ..Job::default() }, arguments)).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        // A process that left has perhaps answered what it was sent before: that is read first.
+        if sent.is_err() {
             *self.process = None;
         }
     }

@@ -16,12 +16,7 @@ use crate::host::{Demand, Level};
 impl Journal {
     pub(super) fn written(&self, batch: Batch, first: i64) {
         let mut state = self.lock();
-        if state.failing.take().is_some() {
-            self.host.demand(Demand::Log {
-                level: Level::Log,
-                message: format!("supabase_mcp audit: the trail of database \"{}\" is written again", self.name),
-            });
-        }
+        state.taken -= 1;
         state.standby = false;
         state.to_seal = true;
         state.written += batch.rows;
@@ -58,6 +53,14 @@ impl Journal {
         }
     }
 
+    /// Nothing is left that could not be written.
+    pub(super) fn recovered(&self) {
+        if self.lock().failing.take().is_some() {
+            let message = format!("supabase_mcp audit: the trail of database \"{}\" is written again", self.name);
+            self.host.demand(Demand::Log { level: Level::Log, message });
+        }
+    }
+
     /// Whoever waits to begin is told, and new ones need not wait.
     pub(super) fn fail(&self, batches: &[&Batch], error: CallError) {
         let mut state = self.lock();
@@ -84,6 +87,7 @@ impl Journal {
     pub(super) fn discard(&self, batch: Batch, error: &CallError) {
         let mut state = self.lock();
         state.failing = None;
+        state.taken -= 1;
         self.forget(&mut state);
         for (_, waiter) in batch.waiters {
             if let Waiter::Intent(slot) = waiter {
@@ -104,6 +108,7 @@ impl Journal {
         {
             let mut state = self.lock();
             (state.standby, state.failing) = (true, None);
+            state.taken -= 1;
             // Whoever called is told with each batch: lines of a log are read one by one.
             state.audience = None;
         }

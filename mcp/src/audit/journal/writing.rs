@@ -28,17 +28,17 @@ impl Journal {
     /// Writes what is pending, and what comes in the keeper's turn; returns when it is on disk. `false`: there is nothing new to seal.
     pub(super) async fn write(&self) -> bool {
         let Some(first) = self.take() else { return false };
-        let mut line = VecDeque::from([first]);
-        let mut wrote = self.write_line(&mut line, true).await;
-        while !line.is_empty() && !self.is_over() {
+        let mut queue = VecDeque::from([first]);
+        let mut wrote = self.write_all(&mut queue, true).await;
+        while !queue.is_empty() {
             sleep(RETRY).await;
-            wrote |= self.write_line(&mut line, false).await;
+            wrote |= self.write_all(&mut queue, false).await;
         }
         self.lock().enough = 1;
         wrote
     }
 
-    /// What is pending, under a name of its own.
+    /// The batch that comes next, under a name of its own.
     fn take(&self) -> Option<Sent> {
         let mut state = self.lock();
         state.flushed = false;
@@ -54,55 +54,61 @@ impl Journal {
                 std::mem::take(pending)
             }
         };
-        drop(state);
         if batch.rows == 0 {
+            drop(state);
             tell(batch.waiters);
             return None;
         }
+        state.taken += 1;
+        drop(state);
         let message = batch.message(self.pace.batch_name());
         Some(Sent { batch, message })
     }
 
-    /// Has the batches written, and `more` that come in one turn with them. Those that could not be written are left in the line.
-    async fn write_line(&self, line: &mut VecDeque<Sent>, more: bool) -> bool {
+    /// Has the batches written, and `more` that come in one turn with them. Those that could not be written are left in the queue.
+    async fn write_all(&self, queue: &mut VecDeque<Sent>, more: bool) -> bool {
         let keeper = self.keepers.keeper(self.database, &self.name);
         let mut turn = match self.keepers.turn(&keeper).await {
             Ok(turn) => turn,
             Err(unanswered) => {
-                for sent in std::mem::take(line) {
-                    line.extend(self.conclude(sent, &[], Err(&unanswered)).err());
+                for sent in std::mem::take(queue) {
+                    queue.extend(self.conclude(sent, &[], Err(&unanswered)).err());
                 }
                 return false;
             }
         };
-        let (mut wrote, mut unwritten) = (false, Vec::new());
-        for sent in line.iter() {
+        let (mut wrote, mut left) = (false, Vec::new());
+        for sent in queue.iter() {
             turn.send(self.keepers.now(), JobKind::Audit, &sent.message).await;
         }
-        while let Some(first) = line.front() {
-            self.lock().enough = if line.len() == 1 { first.batch.waiters.len().max(1) } else { usize::MAX };
+        while let Some(first) = queue.front() {
+            // Whoever is named in a batch must be in the trail by then: nothing overtakes the batch that says who it is.
+            let more = more && left.is_empty() && first.batch.callers.is_empty();
+            self.lock().enough = if queue.len() == 1 { first.batch.waiters.len().max(1) } else { usize::MAX };
             let answer = loop {
                 if more
-                    && line.len() == 1
-                    && unwritten.is_empty()
+                    && queue.len() == 1
                     && let Some(next) = self.next(&turn)
                 {
                     turn.send(self.keepers.now(), JobKind::Audit, &next.message).await;
-                    line.push_back(next);
+                    queue.push_back(next);
                 }
                 tokio::select! {
                     biased;
                     answer = turn.receive() => break answer,
-                    () = self.wake.notified(), if line.len() == 1 => {}
+                    () = self.wake.notified(), if more && queue.len() == 1 => {}
                 }
             };
-            let Some(sent) = line.pop_front() else { break };
-            match self.conclude(sent, line.make_contiguous(), answer.as_deref()) {
+            let Some(sent) = queue.pop_front() else { break };
+            match self.conclude(sent, queue.make_contiguous(), answer.as_deref()) {
                 Ok(written) => wrote |= written,
-                Err(sent) => unwritten.push(sent),
+                Err(sent) => left.push(sent),
             }
         }
-        line.extend(unwritten);
+        if left.is_empty() {
+            self.recovered();
+        }
+        queue.extend(left);
         wrote
     }
 
@@ -110,7 +116,8 @@ impl Journal {
     fn next(&self, turn: &Turn<'_>) -> Option<Sent> {
         {
             let State { full, pending, enough, .. } = &mut *self.lock();
-            let ready = full.is_empty() && pending.rows > 0 && pending.waiters.len() >= *enough && pending.lines.len() < SHORT;
+            let ready =
+                full.is_empty() && !pending.last && pending.rows > 0 && pending.waiters.len() >= *enough && pending.lines.len() < SHORT;
             if !ready || turn.is_over() || self.unsettled.load(Ordering::Relaxed) {
                 return None;
             }
