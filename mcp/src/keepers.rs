@@ -9,23 +9,18 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
 
 use crate::children::Children;
 use crate::error::{self, CallError, Kind};
-use crate::host::{Database, Demand, Host};
+use crate::host::{Database, Demand, Host, SpawnError};
 use crate::keyed::Key;
 use crate::limits::Limit;
-use crate::process::Process;
-use crate::types::{Form, Job, JobKind, Outcome, Reply};
+use crate::types::{Form, JobKind};
 use crate::uses::Batch;
 
 mod turn;
 
 pub use turn::{Keeper, Turn};
-
-/// A question takes well under a millisecond; a keeper that needs this long is stuck behind a lock.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// SQLSTATE of ours for a database without the extension (class 58, an error outside of Postgres itself).
 const NOT_INSTALLED: &str = "58000";
@@ -129,20 +124,21 @@ impl Keepers {
     /// Asks the keeper of `database`; starts it if need be. The answer comes with the moment at which it was true.
     pub async fn ask(&self, database: u32, name: &str, question: &serde_json::Value) -> Result<(Facts, u64), CallError> {
         let keeper = self.keeper(database, name);
-        let mut process = keeper.process().await;
-        if process.as_ref().is_none_or(|p| !p.is_alive()) {
-            *process = Some(self.children.start(database, 0, Form::Keeper).await?);
-        }
+        let mut turn = self.begin(&keeper).await?;
         let asked_at = self.children.tick();
-        let job = Job { id: asked_at, kind: JobKind::Keeper, read_only: true, ..Job::default() };
-        let arguments = serde_json::to_vec(question).unwrap_or_default();
-        let Some((reply, payload)) = exchange(&mut process, &job, &arguments).await else { return Err(lost()) };
-        if reply.outcome != Outcome::Ok {
-            *process = None;
-            return Err(not_installed(name, &payload));
+        turn.send(asked_at, JobKind::Keeper, &serde_json::to_vec(question).unwrap_or_default()).await;
+        match turn.receive().await {
+            Ok(payload) => Ok((serde_json::from_slice(&payload).map_err(|_| unasked())?, asked_at)),
+            Err(Unanswered::NotInstalled(error)) => {
+                turn.dismiss();
+                Err(error)
+            }
+            Err(Unanswered::Failed(error)) => {
+                turn.dismiss();
+                Err(CallError::new(Kind::Internal, "the database could not be asked who this is").detail(error.message))
+            }
+            Err(Unanswered::Lost | Unanswered::Dropped) => Err(unasked()),
         }
-        let facts = serde_json::from_slice(&payload).map_err(|_| lost())?;
-        Ok((facts, asked_at))
     }
 
     async fn exists(&self, database: u32) -> bool {
@@ -158,16 +154,21 @@ impl Keepers {
     }
 
     /// Waits until nobody else asks this keeper; starts it if need be.
-    pub async fn turn<'a>(&self, keeper: &'a Keeper) -> Result<Turn<'a>, Unanswered> {
-        let mut process = keeper.process().await;
-        if process.as_ref().is_none_or(|p| !p.is_alive()) {
-            match self.children.start(keeper.database, 0, Form::Keeper).await {
-                Ok(started) => *process = Some(started),
-                Err(error) if self.exists(keeper.database).await => return Err(Unanswered::Failed(error.into())),
-                Err(_) => return Err(Unanswered::Dropped),
-            }
+    async fn begin<'a>(&self, keeper: &'a Keeper) -> Result<Turn<'a>, SpawnError> {
+        let mut turn = Turn::wait(keeper).await;
+        if !turn.has_process() {
+            turn.take(self.children.start(keeper.database, 0, Form::Keeper).await?);
         }
-        Ok(Turn::new(keeper, process))
+        Ok(turn)
+    }
+
+    /// The same, with what a failure means to work that is to be done some time.
+    pub async fn turn<'a>(&self, keeper: &'a Keeper) -> Result<Turn<'a>, Unanswered> {
+        match self.begin(keeper).await {
+            Ok(turn) => Ok(turn),
+            Err(error) if self.exists(keeper.database).await => Err(Unanswered::Failed(error.into())),
+            Err(_) => Err(Unanswered::Dropped),
+        }
     }
 
     /// Has the keeper of `database` do a piece of work; starts it if need be. Returns what it answered.
@@ -181,14 +182,13 @@ impl Keepers {
     /// Has the keeper of `database` write down when tokens were last used. `false`: there is no keeper, and none is started for this.
     pub async fn note_uses(&self, database: u32, uses: &Batch) -> bool {
         let Some(keeper) = self.lock().get(&database).cloned() else { return false };
-        let mut process = keeper.process().await;
-        if !process.as_ref().is_some_and(Process::is_alive) {
+        let mut turn = Turn::wait(&keeper).await;
+        if !turn.has_process() {
             return false;
         }
-        let job = Job { id: self.children.tick(), kind: JobKind::Uses, ..Job::default() };
-        let arguments = serde_json::to_vec(uses).unwrap_or_default();
+        turn.send(self.children.tick(), JobKind::Uses, &serde_json::to_vec(uses).unwrap_or_default()).await;
         // A keeper that could not write still answers; what it did not write is not worth another attempt.
-        exchange(&mut process, &job, &arguments).await;
+        let _ = turn.receive().await;
         true
     }
 
@@ -250,45 +250,20 @@ impl Keepers {
     }
 }
 
-/// One job and its answer. `None`: the process is lost, and given up.
-async fn exchange(process: &mut Option<Process>, job: &Job, arguments: &[u8]) -> Option<(Reply, Vec<u8>)> {
-    let running = process.as_mut()?;
-    let answer = timeout(ANSWER_LIMIT, async {
-        running.send(job, arguments).await?;
-        running.receive(job.id).await
-    })
-    .await;
-    running.idle_since = Instant::now();
-    let answer = answer.ok().and_then(Result::ok);
-    if answer.is_none() {
-        *process = None;
-    }
-    answer
-}
-
-fn lost() -> CallError {
+fn unasked() -> CallError {
     CallError::new(Kind::Unavailable, "the database could not be asked who this is")
         .hint("Try again shortly; the server log has the cause.")
 }
 
-/// The answer to a job that was not done.
+/// The answer to a job that was not done: mostly that the extension is not there.
 fn failed(name: &str, payload: &[u8]) -> Unanswered {
-    let error = not_installed(name, payload);
-    match error.sqlstate.as_deref() {
-        Some(NOT_INSTALLED) => Unanswered::NotInstalled(error),
-        _ => Unanswered::Failed(error::from_payload(payload).unwrap_or(error)),
-    }
-}
-
-/// What a failed question means: mostly that the extension is not there.
-fn not_installed(name: &str, payload: &[u8]) -> CallError {
     let error = error::from_payload(payload);
     // Undefined schema, function or table: no extension, or one that is just being dropped.
     if error.as_ref().and_then(|e| e.sqlstate.as_deref()).is_some_and(|s| matches!(s, "3F000" | "42883" | "42P01")) {
-        return CallError::new(Kind::Unavailable, format!("extension supabase_mcp is not installed in database \"{name}\""))
+        let error = CallError::new(Kind::Unavailable, format!("extension supabase_mcp is not installed in database \"{name}\""))
             .sqlstate(NOT_INSTALLED)
             .hint("A superuser runs: create extension supabase_mcp");
+        return Unanswered::NotInstalled(error);
     }
-    let cause = error.map_or_else(String::new, |e| e.message);
-    CallError::new(Kind::Internal, "the database could not be asked who this is").detail(cause)
+    Unanswered::Failed(error.unwrap_or_else(|| CallError::new(Kind::Internal, "the keeper did not say why")))
 }

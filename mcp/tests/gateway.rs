@@ -1,61 +1,33 @@
 //! The gateway's front against executors of our own: protocol, limits, queue and changes of identity, without a Postgres.
-//!
-//! One runtime per test binary, in a working directory of its own, because the private socket's name is relative. The fake executors
-//! are threads that speak the real frames.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use mcp::config::Config;
-use mcp::host::{Database, Demand, Host};
-use mcp::ipc::{self, Decoder};
 use mcp::types::{Form, Job, JobKind, Outcome, Reply, Ticket};
 use serde_json::{Value, json};
+
+use host::Channel;
+
+mod host;
 
 /// What the next executor jobs answer instead of running.
 static SCRIPT: Mutex<VecDeque<Outcome>> = Mutex::new(VecDeque::new());
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 
-struct FakeHost;
-
-impl Host for FakeHost {
-    fn demand(&self, demand: Demand) {
-        match demand {
-            Demand::Spawn { ticket, .. } => drop(std::thread::spawn(move || executor(ticket))),
-            Demand::Resolve { database, answer } => {
-                let known = (database == "postgres").then_some(Database { oid: 5, allows_connections: true });
-                let _ = answer.send(known);
-            }
-            Demand::Made { .. } | Demand::Databases { .. } | Demand::Unused => {}
-            Demand::Log { message, .. } => eprintln!("{message}"),
-        }
-    }
-}
-
 /// An executor or a keeper: answers until the gateway closes.
-fn executor(ticket: Ticket) {
-    let mut stream = UnixStream::connect(ipc::INTERNAL_SOCKET).unwrap();
-    stream.write_all(&ipc::encode(ipc::KIND_HELLO, &serde_json::to_vec(&json!({"secret": ticket.secret})).unwrap())).unwrap();
-    let mut decoder = Decoder::new(ipc::MAX_FRAME);
-    let mut chunk = [0; 65536];
-    loop {
-        while let Some(frame) = decoder.next_frame().unwrap() {
-            let (job, arguments): (Job, _) = ipc::split(frame.body).unwrap();
-            let (outcome, payload) = if ticket.form == Form::Keeper { (Outcome::Ok, keeper(&arguments)) } else { answer(&job, &arguments) };
-            let reply = Reply { id: job.id, outcome, untrusted: false, leaving: outcome == Outcome::Retire, facts: None };
-            if stream.write_all(&ipc::encode_reply(&reply, &payload)).is_err() || reply.leaving {
-                return;
-            }
-        }
-        match stream.read(&mut chunk) {
-            Ok(n) if n > 0 => decoder.feed(&chunk[..n]),
-            _ => return,
+fn process(ticket: Ticket, mut channel: Channel) {
+    while let Some((job, arguments)) = channel.job() {
+        let (outcome, payload) = if ticket.form == Form::Keeper { (Outcome::Ok, keeper(&arguments)) } else { answer(&job, &arguments) };
+        let reply = Reply { id: job.id, outcome, untrusted: false, leaving: outcome == Outcome::Retire, facts: None };
+        if !channel.reply(&reply, &payload) || reply.leaving {
+            return;
         }
     }
 }
@@ -95,42 +67,18 @@ fn answer(job: &Job, arguments: &[u8]) -> (Outcome, Vec<u8>) {
 
 fn socket() -> PathBuf {
     static SERVER: OnceLock<PathBuf> = OnceLock::new();
-    SERVER
-        .get_or_init(|| {
-            let directory = std::env::temp_dir().join(format!("mcp-test-{}", std::process::id()));
-            std::fs::create_dir_all(&directory).unwrap();
-            std::env::set_current_dir(&directory).unwrap();
-            for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-                signal_hook::flag::register(signal, Arc::default()).unwrap();
-            }
-            let socket = directory.join("s");
-            let config = Config {
-                preloaded: true,
-                listen_addresses: vec![],
-                socket: Some(socket.clone()),
-                max_connections: 50,
-                max_body_bytes: 10_000,
-                header_timeout: HEADER_TIMEOUT,
-                body_timeout: Duration::from_millis(300),
-                max_executors: 2,
-                spare_bridges: 0,
-                queue_length: 1000,
-                queue_timeout: Duration::from_secs(5),
-                ..Config::default()
-            };
-            let (control, body) = mcp::runtime::prepare(config, Arc::new(FakeHost));
-            std::thread::spawn(move || {
-                body().unwrap();
-                drop(control);
-            });
-            let deadline = Instant::now() + Duration::from_secs(10);
-            while !socket.exists() {
-                assert!(Instant::now() < deadline, "the gateway did not open its socket");
-                std::thread::yield_now();
-            }
-            socket
-        })
-        .clone()
+    let config = || Config {
+        max_connections: 50,
+        max_body_bytes: 10_000,
+        header_timeout: HEADER_TIMEOUT,
+        body_timeout: Duration::from_millis(300),
+        max_executors: 2,
+        spare_bridges: 0,
+        queue_length: 1000,
+        queue_timeout: Duration::from_secs(5),
+        ..Config::default()
+    };
+    SERVER.get_or_init(|| host::start(config(), process)).clone()
 }
 
 struct Newline(BufReader<UnixStream>);

@@ -1,20 +1,21 @@
 //! Spare bridges, seen from the gateway: executors of our own that count themselves, callers that are all end users of one role.
-//!
-//! One runtime per test binary, in a working directory of its own, because the private socket's name is relative.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use mcp::config::Config;
-use mcp::host::{Database, Demand, Host};
 use mcp::ipc::{self, Decoder};
 use mcp::types::{Form, Job, Outcome, Reply, Ticket};
 use serde_json::{Value, json};
+
+use host::{Channel, wait_until};
+
+mod host;
 
 const ROLE: u32 = 10;
 const BRIDGE: u32 = 9;
@@ -24,40 +25,16 @@ static STARTED: AtomicU64 = AtomicU64::new(0);
 static STALE: AtomicU64 = AtomicU64::new(0);
 static ASKED: AtomicU64 = AtomicU64::new(0);
 
-struct FakeHost;
-
-impl Host for FakeHost {
-    fn demand(&self, demand: Demand) {
-        match demand {
-            Demand::Spawn { ticket, .. } => drop(std::thread::spawn(move || process(ticket))),
-            Demand::Resolve { answer, .. } => drop(answer.send(Some(Database { oid: 5, allows_connections: true }))),
-            Demand::Made { .. } | Demand::Databases { .. } | Demand::Unused => {}
-            Demand::Log { message, .. } => eprintln!("{message}"),
-        }
-    }
-}
-
-fn process(ticket: Ticket) {
-    let mut stream = UnixStream::connect(ipc::INTERNAL_SOCKET).unwrap();
-    stream.write_all(&ipc::encode(ipc::KIND_HELLO, &serde_json::to_vec(&json!({"secret": ticket.secret})).unwrap())).unwrap();
+fn process(ticket: Ticket, mut channel: Channel) {
     let number = if ticket.form == Form::Keeper { 0 } else { STARTED.fetch_add(1, Ordering::SeqCst) + 1 };
-    let mut decoder = Decoder::new(ipc::MAX_FRAME);
-    let mut chunk = [0; 65536];
-    loop {
-        while let Some(frame) = decoder.next_frame().unwrap() {
-            let (job, arguments): (Job, _) = ipc::split(frame.body).unwrap();
-            let (outcome, payload) = match ticket.form {
-                Form::Keeper => (Outcome::Ok, keeper(&arguments)),
-                _ => executor(&ticket, &job, number),
-            };
-            let reply = Reply { id: job.id, outcome, untrusted: false, leaving: job.tool == "leave", facts: None };
-            if stream.write_all(&ipc::encode_reply(&reply, payload.to_string().as_bytes())).is_err() || reply.leaving {
-                return;
-            }
-        }
-        match stream.read(&mut chunk) {
-            Ok(n) if n > 0 => decoder.feed(&chunk[..n]),
-            _ => return,
+    while let Some((job, arguments)) = channel.job() {
+        let (outcome, payload) = match ticket.form {
+            Form::Keeper => (Outcome::Ok, keeper(&arguments)),
+            _ => executor(&ticket, &job, number),
+        };
+        let reply = Reply { id: job.id, outcome, untrusted: false, leaving: job.tool == "leave", facts: None };
+        if !channel.reply(&reply, payload.to_string().as_bytes()) || reply.leaving {
+            return;
         }
     }
 }
@@ -83,36 +60,8 @@ fn gateway() -> (MutexGuard<'static, ()>, PathBuf) {
     static ONE: Mutex<()> = Mutex::new(());
     static SOCKET: OnceLock<PathBuf> = OnceLock::new();
     let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let start = || {
-        let directory = std::env::temp_dir().join(format!("mcp-spares-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        std::env::set_current_dir(&directory).unwrap();
-        let socket = directory.join("s");
-        let config = Config {
-            preloaded: true,
-            listen_addresses: vec![],
-            socket: Some(socket.clone()),
-            max_executors: 20,
-            queue_length: 1000,
-            ..Config::default()
-        };
-        let (control, body) = mcp::runtime::prepare(config, Arc::new(FakeHost));
-        std::thread::spawn(move || {
-            body().unwrap();
-            drop(control);
-        });
-        wait_until("the gateway opens its socket", || socket.exists());
-        socket
-    };
-    (turn, SOCKET.get_or_init(start).clone())
-}
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within 10 s: {what}");
-        std::thread::yield_now();
-    }
+    let config = || Config { max_executors: 20, queue_length: 1000, ..Config::default() };
+    (turn, SOCKET.get_or_init(|| host::start(config(), process)).clone())
 }
 
 /// Number of the process that ran a call of the end user with this token.

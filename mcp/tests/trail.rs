@@ -1,21 +1,22 @@
 //! Batches of the audit trail, seen from a keeper of our own: two are on their way at a time, and what happens when either is lost or refused.
-//!
-//! One runtime per test binary, in a working directory of its own, because the private socket's name is relative.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Barrier, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Barrier, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mcp::audit::line::{lines, parts};
 use mcp::config::Config;
-use mcp::host::{Database, Demand, Host};
-use mcp::ipc::{self, Decoder, KIND_ASK, KIND_WORD};
-use mcp::types::{Ask, BatchHead, Facts, Form, Job, JobKind, Outcome, Recorded, Reply, Ticket, Word};
+use mcp::ipc::{self, KIND_ASK, KIND_WORD};
+use mcp::types::{Ask, BatchHead, Facts, Form, JobKind, Outcome, Recorded, Reply, Ticket, Word};
 use serde_json::{Value, json};
+
+use host::{Channel, wait_until};
+
+mod host;
 
 /// What the keeper does with the next two batches, once it has both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,57 +85,18 @@ fn read(message: &[u8]) -> (BatchHead, String) {
     (serde_json::from_str(head).unwrap(), rows.to_string())
 }
 
-struct FakeHost;
-
-impl Host for FakeHost {
-    fn demand(&self, demand: Demand) {
-        match demand {
-            Demand::Spawn { ticket, .. } => drop(std::thread::spawn(move || process(ticket))),
-            Demand::Resolve { answer, .. } => drop(answer.send(Some(Database { oid: 5, allows_connections: true }))),
-            Demand::Made { .. } | Demand::Databases { .. } | Demand::Unused => {}
-            Demand::Log { message, .. } => eprintln!("{message}"),
-        }
-    }
-}
-
-struct Channel {
-    stream: UnixStream,
-    decoder: Decoder,
-}
-
-impl Channel {
-    fn next(&mut self) -> Option<(u8, Vec<u8>)> {
-        let mut chunk = [0; 65536];
-        loop {
-            if let Some(frame) = self.decoder.next_frame().unwrap() {
-                return Some((frame.kind, frame.body));
-            }
-            match self.stream.read(&mut chunk) {
-                Ok(n) if n > 0 => self.decoder.feed(&chunk[..n]),
-                _ => return None,
-            }
-        }
-    }
-
-    fn job(&mut self) -> Option<(Job, Vec<u8>)> {
-        self.next().map(|(_, body)| ipc::split(body).unwrap())
-    }
-
-    fn refuse(&mut self, id: u64) {
-        self.reply(id, Outcome::Error, None, &json!({"error": {"kind": "internal", "message": "out of ink", "sqlstate": "53100"}}));
-    }
-
-    fn reply(&mut self, id: u64, outcome: Outcome, facts: Option<Facts>, payload: &Value) {
-        let reply = Reply { id, outcome, untrusted: false, leaving: false, facts: facts.map(Box::new) };
-        self.stream.write_all(&ipc::encode_reply(&reply, payload.to_string().as_bytes())).unwrap();
-    }
-}
-
-fn process(ticket: Ticket) {
-    let stream = UnixStream::connect(ipc::INTERNAL_SOCKET).unwrap();
-    let mut channel = Channel { stream, decoder: Decoder::new(ipc::MAX_FRAME) };
-    channel.stream.write_all(&ipc::encode(ipc::KIND_HELLO, &serde_json::to_vec(&json!({"secret": ticket.secret})).unwrap())).unwrap();
+fn process(ticket: Ticket, channel: Channel) {
     if ticket.form == Form::Keeper { keeper(channel) } else { executor(channel) }
+}
+
+fn reply(channel: &mut Channel, id: u64, outcome: Outcome, facts: Option<Facts>, payload: &Value) {
+    let reply = Reply { id, outcome, untrusted: false, leaving: false, facts: facts.map(Box::new) };
+    assert!(channel.reply(&reply, payload.to_string().as_bytes()));
+}
+
+fn refuse(channel: &mut Channel, id: u64) {
+    let error = json!({"error": {"kind": "internal", "message": "out of ink", "sqlstate": "53100"}});
+    reply(channel, id, Outcome::Error, None, &error);
 }
 
 /// Every call may write: it asks first.
@@ -144,12 +106,12 @@ fn executor(mut channel: Channel) {
             MEETING.wait();
         }
         let ask = Ask { id: job.id, xid: job.id, recorded: Recorded::AsIs };
-        channel.stream.write_all(&ipc::encode_with_header(KIND_ASK, &ask, &[])).unwrap();
+        assert!(channel.send(&ipc::encode_with_header(KIND_ASK, &ask, &[])));
         let Some((KIND_WORD, body)) = channel.next() else { return };
         let (word, _): (Word, _) = ipc::split(body).unwrap();
         match word.refused {
-            None => channel.reply(job.id, Outcome::Ok, Some(Facts { committed: true, ..Facts::default() }), &json!({})),
-            Some(error) => channel.reply(job.id, Outcome::Error, Some(Facts::default()), &json!({ "error": error })),
+            None => reply(&mut channel, job.id, Outcome::Ok, Some(Facts { committed: true, ..Facts::default() }), &json!({})),
+            Some(error) => reply(&mut channel, job.id, Outcome::Error, Some(Facts::default()), &json!({ "error": error })),
         }
     }
 }
@@ -166,7 +128,7 @@ fn keeper(mut channel: Channel) {
                 let Some((second, more)) = second else {
                     assert!(!patient, "a second batch");
                     trail().fault = None;
-                    channel.refuse(job.id);
+                    refuse(&mut channel, job.id);
                     continue;
                 };
                 assert_eq!(second.kind, JobKind::Audit, "what is sent while a batch is written");
@@ -177,11 +139,14 @@ fn keeper(mut channel: Channel) {
             }
             JobKind::Audit => {
                 let first = trail().write(&question);
-                channel.reply(job.id, Outcome::Ok, None, &json!({"from": first}));
+                reply(&mut channel, job.id, Outcome::Ok, None, &json!({"from": first}));
             }
-            JobKind::Settle => channel.reply(job.id, Outcome::Ok, None, &json!({"settled": 0, "open": false, "more": false, "committed": {}})),
-            JobKind::Seal => channel.reply(job.id, Outcome::Ok, None, &json!(false)),
-            _ => channel.reply(
+            JobKind::Settle => {
+                reply(&mut channel, job.id, Outcome::Ok, None, &json!({"settled": 0, "open": false, "more": false, "committed": {}}))
+            }
+            JobKind::Seal => reply(&mut channel, job.id, Outcome::Ok, None, &json!(false)),
+            _ => reply(
+                &mut channel,
                 job.id,
                 Outcome::Ok,
                 None,
@@ -200,41 +165,19 @@ fn both(channel: &mut Channel, first: (u64, &[u8]), second: (u64, &[u8])) -> boo
     for (id, message) in [first, second] {
         let refuses = matches!(fault, Fault::Refuse | Fault::RefuseFirst);
         if refuses && id == first.0 {
-            channel.refuse(id);
+            refuse(channel, id);
             continue;
         }
         let written = trail().write(message);
         if refuses || fault == Fault::None {
-            channel.reply(id, Outcome::Ok, None, &json!({"from": written}));
+            reply(channel, id, Outcome::Ok, None, &json!({"from": written}));
         }
     }
     fault != Fault::LoseAnswers
 }
 
 fn start() -> PathBuf {
-    let directory = std::env::temp_dir().join(format!("mcp-trail-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    std::env::set_current_dir(&directory).unwrap();
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::default()).unwrap();
-    }
-    let socket = directory.join("s");
-    let config = Config { preloaded: true, listen_addresses: vec![], socket: Some(socket.clone()), spare_bridges: 0, ..Config::default() };
-    let (control, body) = mcp::runtime::prepare(config, Arc::new(FakeHost));
-    std::thread::spawn(move || {
-        body().unwrap();
-        drop(control);
-    });
-    until("the gateway opens its socket", || socket.exists());
-    socket
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    host::start(Config { spare_bridges: 0, ..Config::default() }, process)
 }
 
 struct Client(BufReader<UnixStream>);
@@ -282,7 +225,7 @@ fn two_calls(one: Client, two: Client, fault: Fault) -> (Client, Client, [bool; 
         (trail.fault, trail.held) = (Some(fault), Vec::new());
     }
     let one = one.call_apart("write");
-    until("the first intent is with the keeper", || trail().held.len() == 1);
+    wait_until("the first intent is with the keeper", || trail().held.len() == 1);
     let two = two.call_apart("write");
     let ((one, first), (two, second)) = (one.join().unwrap(), two.join().unwrap());
     (one, two, [first, second], trail().held.clone())
@@ -322,27 +265,27 @@ fn two_batches_are_on_their_way_and_neither_is_lost_or_doubled() {
     let before = trail().written.len();
     let (mut one, two, done, held) = two_calls(one, two, Fault::Lose);
     assert_eq!(done, [false, false], "neither may begin: nobody knows that its intent is on disk");
-    until("both are written", || trail().written.len() >= before + 2);
+    wait_until("both are written", || trail().written.len() >= before + 2);
     assert_eq!(names_from(before)[..2], held[..], "by another keeper, in their order, under their names");
 
-    until("calls are done again", || one.call("write"));
+    wait_until("calls are done again", || one.call("write"));
     let (mut one, two, done, _) = two_calls(one, two, Fault::LoseAnswers);
     assert_eq!(done, [false, false]);
-    until("calls are done again", || one.call("write"));
+    wait_until("calls are done again", || one.call("write"));
 
     let before = trail().written.len();
     let (mut one, two, done, held) = two_calls(one, two, Fault::Refuse);
     assert!(!done[0], "its intent was not written");
-    until("both are written", || held.iter().all(|name| names_from(before).contains(name)));
+    wait_until("both are written", || held.iter().all(|name| names_from(before).contains(name)));
     assert_eq!(names_from(before)[0], held[1], "the one that could be written was");
 
     // The first batch says who its caller is, and the second is his, too: it does not overtake.
-    until("calls are done again", || one.call("write"));
+    wait_until("calls are done again", || one.call("write"));
     drop((one, two));
     let (one, two) = (Client::open_as(&socket, "new"), Client::open_as(&socket, "new"));
     let (_, _, done, _) = two_calls(one, two, Fault::RefuseFirst);
     assert!(!done[0], "its intent was not written");
-    until("every intent has its outcome", || {
+    wait_until("every intent has its outcome", || {
         let (intents, outcomes) = intents_and_outcomes();
         intents == outcomes
     });

@@ -35,7 +35,7 @@ pub struct Batch {
     /// Somebody waits.
     pub urgent: bool,
     /// Somebody waits for all batches before it as well: they come first.
-    pub last: bool,
+    pub in_order: bool,
 }
 
 /// Refusals that are alike are one row.

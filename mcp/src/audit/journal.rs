@@ -161,7 +161,7 @@ impl Journal {
     }
 
     /// The batch that is being filled goes out as it is.
-    fn turn(&self, state: &mut State) {
+    fn close_batch(&self, state: &mut State) {
         let State { pending, clock, full, .. } = state;
         pending.close(clock, self.is_ascii());
         full.push_back(std::mem::take(pending));
@@ -180,7 +180,7 @@ impl Journal {
 
     fn add(&self, state: &mut State, row: &Row, who: Option<&Arc<Who>>) {
         if state.pending.lines.len() >= LARGE {
-            self.turn(state);
+            self.close_batch(state);
         }
         let now = Instant::now();
         if let Some(who) = who {
@@ -224,7 +224,7 @@ impl Journal {
             return;
         }
         if state.pending.callers.len() >= MANY {
-            self.turn(&mut state);
+            self.close_batch(&mut state);
         }
         let now = Instant::now();
         tell_who(&mut state, who, now);
@@ -284,7 +284,7 @@ impl Journal {
                 let (sender, written) = oneshot::channel();
                 let end = state.pending.rows;
                 state.pending.waiters.push((end, Waiter::Written(sender)));
-                state.pending.last = true;
+                state.pending.in_order = true;
                 self.hurry(&mut state);
                 written
             })

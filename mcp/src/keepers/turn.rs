@@ -9,14 +9,16 @@ use std::time::Duration;
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, timeout_at};
 
-use super::{ANSWER_LIMIT, Unanswered, failed};
+use super::{Unanswered, failed};
 use crate::process::Process;
 use crate::types::{Job, JobKind, Outcome};
 
+/// A question takes well under a millisecond; a keeper that needs this long is stuck behind a lock.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// Longest turn: a keeper that was dismissed ends with it, and who has the turn may have something else to do.
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// One keeper and its line.
+/// One keeper, and how many wait for it.
 pub struct Keeper {
     pub(super) database: u32,
     pub(super) database_name: String,
@@ -30,7 +32,7 @@ impl Keeper {
     }
 
     /// Waits for the process, which may not have been started.
-    pub(super) async fn process(&self) -> MutexGuard<'_, Option<Process>> {
+    async fn process(&self) -> MutexGuard<'_, Option<Process>> {
         struct Waiting<'a>(&'a AtomicUsize);
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {
@@ -50,12 +52,30 @@ pub struct Turn<'a> {
     sent: VecDeque<u64>,
     /// For the answer to the first of them.
     deadline: Instant,
+    /// When it has lasted long enough.
     over_at: Instant,
 }
 
 impl Turn<'_> {
-    pub(super) fn new<'a>(keeper: &'a Keeper, process: MutexGuard<'a, Option<Process>>) -> Turn<'a> {
-        Turn { keeper, process, sent: VecDeque::new(), deadline: Instant::now(), over_at: Instant::now() + LONGEST }
+    /// Waits until nobody else asks this keeper, whose process may not be there.
+    pub(super) async fn wait(keeper: &Keeper) -> Turn<'_> {
+        let process = keeper.process().await;
+        let now = Instant::now();
+        Turn { keeper, process, sent: VecDeque::new(), deadline: now, over_at: now + LONGEST }
+    }
+
+    pub(super) fn has_process(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_alive)
+    }
+
+    pub(super) fn take(&mut self, started: Process) {
+        *self.process = Some(started);
+        self.over_at = Instant::now() + LONGEST;
+    }
+
+    /// Ends the process: the next question begins with a new one.
+    pub(super) fn dismiss(&mut self) {
+        *self.process = None;
     }
 
     /// Nothing more should be sent: somebody else waits for the keeper, or it may have been dismissed meanwhile.

@@ -117,7 +117,7 @@ impl Journal {
         {
             let State { full, pending, enough, .. } = &mut *self.lock();
             let ready =
-                full.is_empty() && !pending.last && pending.rows > 0 && pending.waiters.len() >= *enough && pending.lines.len() < SHORT;
+                full.is_empty() && !pending.in_order && pending.rows > 0 && pending.waiters.len() >= *enough && pending.lines.len() < SHORT;
             if !ready || turn.is_over() || self.unsettled.load(Ordering::Relaxed) {
                 return None;
             }
