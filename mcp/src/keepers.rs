@@ -186,9 +186,14 @@ impl Keepers {
         if !turn.has_process() {
             return false;
         }
+        let idle_since = turn.idle_since();
         turn.send(self.children.tick(), JobKind::Uses, &serde_json::to_vec(uses).unwrap_or_default()).await;
-        // A keeper that could not write still answers; what it did not write is not worth another attempt.
-        let _ = turn.receive().await;
+        match turn.receive().await {
+            Err(Unanswered::NotInstalled(_)) => turn.dismiss(),
+            // A keeper that could not write still answers; what it did not write is not worth another attempt. Nobody asked it
+            // anything: this alone must not keep it, and with it a gateway that nobody needs any more.
+            _ => turn.stay_idle(idle_since),
+        }
         true
     }
 

@@ -73,6 +73,17 @@ impl Turn<'_> {
         self.over_at = Instant::now() + LONGEST;
     }
 
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.process.as_ref().map(|p| p.idle_since)
+    }
+
+    /// What was done in this turn does not count as use of the process.
+    pub(super) fn stay_idle(&mut self, since: Option<Instant>) {
+        if let (Some(process), Some(since)) = (self.process.as_mut(), since) {
+            process.idle_since = since;
+        }
+    }
+
     /// Ends the process: the next question begins with a new one.
     pub(super) fn dismiss(&mut self) {
         *self.process = None;
