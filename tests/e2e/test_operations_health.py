@@ -94,9 +94,12 @@ def test_cache_and_checkpoints(site, plain):
 
 
 def test_wraparound(site, plain):
+    oldest = "select max(age(datfrozenxid)) from pg_database"
+    before = site.value(oldest)
     found = check(plain, "wraparound")
     assert found["status"] == "ok" and {"xid_age", "multixact_age", "name"} == set(found["details"]["databases"][0]) == set(found["details"]["tables"][0])
-    assert found["details"]["databases"][0]["xid_age"] == site.value("select max(age(datfrozenxid)) from pg_database")
+    # The trail of these very calls takes transaction numbers, so the age grows between two looks at it.
+    assert before <= found["details"]["databases"][0]["xid_age"] <= site.value(oldest)
 
 
 def test_dead_rows_and_old_statistics(site, plain):
