@@ -20,6 +20,7 @@ create function work_{form}.note() returns trigger language plpgsql as
 create trigger note after delete on work_{form}.orders for each row execute function work_{form}.note();
 insert into work_{form}.customer select n, 'c' || n from generate_series(1, 10) n;
 insert into work_{form}.orders (customer_id, amount) select 1 + n % 10, n from generate_series(1, 100) n;
+select pg_stat_force_next_flush();
 """
 
 

@@ -252,7 +252,7 @@ def test_upgrade_to_something_else_is_refused(cluster, simple):
 def test_requests_on_one_line_connection_overlap(simple):
     """A slow call does not hold up a quick answer on the same connection."""
     with simple.line() as client:
-        slow = client.start("tools/call", {"name": "execute_sql", "arguments": {"query": "select pg_sleep(2)"}})
+        slow = client.start("tools/call", {"name": "execute_sql", "arguments": {"query": "select pg_sleep(15)"}})
         quick = client.start("server/discover")
         first = client.receive()
         assert first["id"] == quick

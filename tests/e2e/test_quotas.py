@@ -23,6 +23,8 @@ def test_burst_refusal_and_refill(cluster, form, new_role, limit):
     """What a refusal says is true: the limit, its value, and when to come again."""
     role = new_role(form)
     caller = token_caller(cluster, role)
+    # A process is there: while one is started, another call is earned.
+    assert not refused(one(caller))
     limit(role, calls_per_minute=60, burst=3)
     counted = cluster.value("select limited_calls from mcp.stat_gateway")
     assert through(caller, 3) == 3

@@ -107,10 +107,11 @@ def test_time_waits_and_cold_starts_are_told_apart(site, direct, bridge):
 def test_cancels_timeouts_and_hang_ups(site, direct):
     site.configure(supabase_mcp__statement_timeout=300)
     try:
-        wait_until(lambda: direct.sql("select pg_sleep(20)").is_error, 30, "the limit of time counts")
+        wait_until(lambda: direct.sql("select pg_sleep(2)").is_error, 30, "the limit of time counts")
     finally:
         site.configure(supabase_mcp__statement_timeout=None)
     assert columns(site, "stat_gateway", "timeouts >= 1 and cancellations = 0") == (True,)
+    wait_until(lambda: not direct.sql("select pg_sleep(0.5)").is_error, 20, "it counts no more")
     running = "select 1 from pg_stat_activity where query like '%sleep well%' and backend_type = 'supabase_mcp executor' and state = 'active'"
     with direct.line() as client:
         number = client.start("tools/call", {"name": "execute_sql", "arguments": {"query": "select pg_sleep(20) /* sleep well */"}})

@@ -8,7 +8,6 @@ import subprocess
 import pytest
 
 from harness.caller import token_caller
-from harness.clients import DEADLINE
 from harness.cluster import Cluster
 from harness.programs import node_clients, types_folder
 
@@ -61,7 +60,7 @@ def supabases(cluster, schemas):
     """What Supabase's generator prints for these schemas, connected as the role typer."""
     done = subprocess.run(
         [node_clients()[1], types_folder() / "generate.mjs", f"postgresql://typer@localhost/{HERE}?host={cluster.folder}", ",".join(schemas)],
-        capture_output=True, text=True, timeout=DEADLINE)
+        capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
